@@ -1,0 +1,61 @@
+"""The engine of dynamic sparse training: allocation x drop x grow x schedule over masked layers.
+
+Start with `sparsify`. Methods are `Static`, `SET`, `RigL`, `ITOP` and `GMP`; allocations `Uniform`,
+`ER`, `ERK`, `SetEpsilon` and `Custom`; schedules `Every`, `Constant` and `Cosine`.
+"""
+
+from sparsewire.core.allocation import ER, ERK, Allocation, Custom, SetEpsilon, Uniform
+from sparsewire.core.analysis import LayerSummary, Summary
+from sparsewire.core.errors import (
+    CheckpointError,
+    InfeasibleDensityError,
+    InvalidArgumentError,
+    NoMaskableLayersError,
+    NonFiniteError,
+    SparsewireError,
+    StateError,
+    TopologyError,
+    UnknownLayerError,
+    UnknownMethodError,
+    UnsupportedError,
+)
+from sparsewire.core.handle import SparsityHandle
+from sparsewire.core.masked import apply_masks_
+from sparsewire.core.methods import GMP, ITOP, SET, Method, RigL, Static
+from sparsewire.core.schedule import Constant, Cosine, Every, Schedule
+from sparsewire.core.sparsify import sparsify
+
+__all__ = [
+    "ER",
+    "ERK",
+    "GMP",
+    "ITOP",
+    "SET",
+    "Allocation",
+    "CheckpointError",
+    "Constant",
+    "Cosine",
+    "Custom",
+    "Every",
+    "InfeasibleDensityError",
+    "InvalidArgumentError",
+    "LayerSummary",
+    "Method",
+    "NoMaskableLayersError",
+    "NonFiniteError",
+    "RigL",
+    "Schedule",
+    "SetEpsilon",
+    "SparsewireError",
+    "SparsityHandle",
+    "StateError",
+    "Static",
+    "Summary",
+    "TopologyError",
+    "Uniform",
+    "UnknownLayerError",
+    "UnknownMethodError",
+    "UnsupportedError",
+    "apply_masks_",
+    "sparsify",
+]

@@ -1,0 +1,284 @@
+"""How is a model kept sparse while somebody else's loop trains it?
+
+A `SparsityHandle` hooks itself onto the optimizer. Before each optimizer step it captures dense
+gradients if an update is due, then masks them; after it, it masks the weights and the optimizer's
+state and runs the due topology update. It also reports, checkpoints and finally removes the
+sparsity. The state itself is a `sparsewire.core.network.SparseNetwork`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from sparsewire.core import checkpoint
+from sparsewire.core.analysis import Summary, count_uses, summarize
+from sparsewire.core.errors import NonFiniteError, StateError, UnsupportedError
+from sparsewire.core.methods import Method
+from sparsewire.core.network import SparseNetwork
+from sparsewire.core.optimizer import (
+    check_optimizer,
+    gradient_scale,
+    held_parameters,
+    step_is_skipped,
+    warn_about_other_state,
+    wrap_closure,
+)
+from sparsewire.core.selection import Decision
+
+
+class SparsityHandle:
+    """Keeps a model sparse; returned by `sparsewire.sparsify`.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The unwrapped model.
+    optimizer : torch.optim.Optimizer
+        The optimizer whose steps are followed.
+    step : int
+        Optimizer steps so far. Steps that a fused optimizer skipped because of
+        infinite gradients do not count.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        network: SparseNetwork,
+        decisions: Sequence[Decision],
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.step = 0
+        self._network = network
+        self._decisions = decisions
+        self._gradients: dict[str, Tensor] = {}
+        self._gradients_masked = False
+        self._unverified = False
+        self._finalized = False
+        self._hooks: list[RemovableHandle] = []
+        self.attach(optimizer)
+
+    @property
+    def method(self) -> Method:
+        """The method in use."""
+        return self._network.method
+
+    @property
+    def updates(self) -> int:
+        """Topology updates so far."""
+        return self._network.updates
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Follow another optimizer, such as one restored from a pickle, which loses its hooks.
+
+        Parameters
+        ----------
+        optimizer : torch.optim.Optimizer
+            Must hold every sparsified parameter.
+
+        Raises
+        ------
+        UnsupportedError
+            If it cannot be driven or lacks a parameter.
+        StateError
+            After `finalize`.
+        """
+        self._check_alive()
+        check_optimizer(optimizer, dynamic=self.method.when is not None)
+        held = {id(parameter) for parameter in held_parameters(optimizer)}
+        if missing := [p.name for p in self._network.parameters if id(p.weight) not in held]:
+            raise UnsupportedError(
+                f"the optimizer does not hold {', '.join(missing)}; build it from the parameters "
+                "of this very model."
+            )
+        self._detach()
+        self.optimizer = optimizer
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        self._network.zero_inactive_(optimizer)
+
+    def _detach(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def _check_alive(self) -> None:
+        if self._finalized:
+            raise StateError("the handle was finalized; call sparsify again for a new one.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave hooks and captured gradients out of copies and pickles."""
+        return self.__dict__ | {"_hooks": [], "_gradients": {}, "_gradients_masked": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Follow the copied optimizer."""
+        self.__dict__.update(state)
+        if not self._finalized:
+            self.attach(self.optimizer)
+
+    def finalize(self) -> nn.Module:
+        """Remove masks and hooks and return the plain model, zeros baked in.
+
+        Returns
+        -------
+        nn.Module
+            The same model; its ``state_dict`` is that of the dense architecture.
+        """
+        self._check_alive()
+        self._detach()
+        for parameter in self._network.parameters:
+            parameter.zero_inactive_(parameter.weight)
+            parameter.remove()
+        self._finalized = True
+        return self.model
+
+    # Around the optimizer step
+
+    def _before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if self._unverified:
+            self.verify()
+            self._unverified = False
+        replaced = wrap_closure(args, kwargs, self.mask_gradients)
+        if replaced is None and not self._gradients_masked:
+            self.mask_gradients()
+        return replaced
+
+    def mask_gradients(self) -> None:
+        """Zero the gradients of inactive connections now instead of at the optimizer step.
+
+        Only needed to clip the gradient norm of the sparse network: call it after ``backward`` (and
+        ``scaler.unscale_``) and before ``clip_grad_norm_``. The dense gradients that growth needs
+        are captured first.
+
+        Raises
+        ------
+        NonFiniteError
+            If growth needs a gradient that contains NaN or infinity.
+        """
+        self._check_alive()
+        when = self.method.when
+        due = when is not None and when.due(self.step + 1)
+        capture = due and self.method.needs_gradient and not step_is_skipped(self.optimizer)
+        for parameter in self._network.parameters:
+            gradient = parameter.weight.grad
+            if gradient is None:
+                continue
+            if capture:
+                self._gradients[parameter.name] = self._captured(parameter.name, gradient)
+            parameter.zero_inactive_(gradient)
+        self._gradients_masked = True
+
+    def _captured(self, name: str, gradient: Tensor) -> Tensor:
+        if not bool(torch.isfinite(gradient).all()):
+            raise NonFiniteError(
+                f"the gradient of {name} contains NaN or infinity at step {self.step + 1}, so "
+                "connections cannot be grown by it; lower the learning rate, clip gradients, or "
+                "skip such steps."
+            )
+        return gradient.detach() / gradient_scale(self.optimizer)
+
+    def _after_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._gradients_masked = False
+        if step_is_skipped(optimizer):
+            return
+        self._network.zero_inactive_(optimizer)
+        if self.step == 0:
+            warn_about_other_state(optimizer, self._network.parameters)
+        self.step += 1
+        if (when := self.method.when) is not None and when.due(self.step):
+            self._network.update_topology_(optimizer, self.step, self._gradients)
+            self._gradients.clear()
+
+    # Reports
+
+    def masks(self) -> dict[str, Tensor]:
+        """Return a copy of every mask by parameter name, True where a connection is active."""
+        self._check_alive()
+        return {parameter.name: parameter.mask.clone() for parameter in self._network.parameters}
+
+    def density(self) -> float:
+        """Return the share of active connections in the weights of the sparsified layers."""
+        weights = sum(parameter.weight.numel() for parameter in self._network.parameters)
+        return sum(self._network.active.values()) / weights
+
+    def exploration_rate(self) -> float:
+        """Return the in-time over-parameterisation rate (Liu et al., 2021, arXiv:2102.02887).
+
+        The share of weights of the sparsified layers that have been active at some time: the
+        density at first, never falling, at most 1.
+        """
+        explored = sum(int(mask.sum()) for mask in self._network.explored.values())
+        return explored / sum(mask.numel() for mask in self._network.explored.values())
+
+    def summary(self, example_input: Any = None) -> Summary:
+        """Return counts, densities, FLOPs and the reason why each layer is in or out.
+
+        Parameters
+        ----------
+        example_input : Tensor, tuple of Tensor, or None
+            Input of one forward pass, needed to count FLOPs of anything but linear layers. Without
+            it every linear layer is taken to process one row.
+
+        Returns
+        -------
+        Summary
+            ``print`` it for a table.
+        """
+        self._check_alive()
+        return summarize(
+            self._network, self._decisions, count_uses(self.model, example_input), self.step
+        )
+
+    # Checkpoints
+
+    def verify(self) -> None:
+        """Raise `CheckpointError` unless masks, counts and weights of the model fit the handle.
+
+        Called by itself at the first step after `load_state_dict`.
+        """
+        self._check_alive()
+        self._network.verify()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to continue bit for bit, besides model and optimizer.
+
+        Masks travel in ``model.state_dict()``. The dictionary holds tensors, numbers and strings
+        only, so ``torch.load`` reads it back without executing code.
+        """
+        self._check_alive()
+        return checkpoint.pack(self.step, self._network.state())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict`; nothing changes if it does not fit.
+
+        Load ``model.state_dict()`` and ``optimizer.state_dict()`` of the same moment too, in any
+        order.
+
+        Parameters
+        ----------
+        state : mapping
+            From a handle of the same model, method, allocation and seed.
+
+        Raises
+        ------
+        CheckpointError
+            If it is corrupted, foreign, or of another model, method or seed.
+        """
+        self._check_alive()
+        checkpoint.check(state, like=self.state_dict())
+        self.step = state["step"]
+        self._network.load_state(state)
+        self._gradients.clear()
+        self._gradients_masked = False
+        self._unverified = True

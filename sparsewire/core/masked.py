@@ -1,0 +1,152 @@
+"""How is a masked parameter stored?
+
+A bool mask lives in a buffer beside an ordinary parameter (``weight_mask`` beside ``weight``), and
+the weight is exactly 0 where the mask is False. The forward pass uses the weight directly, so
+``state_dict``, ``deepcopy``, pickle, DDP, ``torch.compile`` and export need no special care. A
+packed parameter, such as the four stacked gates of an LSTM, is cut into several *layers*, each with
+a topology of its own.
+
+References
+----------
+The layout follows RigL's masks (Evci et al., 2020, arXiv:1911.11134), kept as module buffers.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from sparsewire.core.budget import LayerShape
+
+MASK_SUFFIX = "_mask"
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class MaskedParameter:
+    """One parameter, its mask buffer, and the layers it is cut into.
+
+    Weight and mask are looked up in the module at every use, so they follow ``module.to(...)`` and
+    ``load_state_dict``.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Owner of the parameter; gains the buffer ``<parameter_name>_mask``, all True.
+    parameter_name : str
+        Name of the parameter in `module`.
+    name : str
+        Full name in the model, such as ``0.weight``.
+    parts : tuple of str
+        Names of the equal parts stacked along the first dimension; empty for one undivided layer.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> lstm = nn.LSTM(3, 5)
+    >>> MaskedParameter(lstm, "weight_ih_l0", "weight_ih_l0", tuple("ifgo")).layers[1]
+    LayerShape(name='weight_ih_l0[f]', shape=(5, 3))
+    """
+
+    def __init__(
+        self, module: nn.Module, parameter_name: str, name: str, parts: tuple[str, ...] = ()
+    ) -> None:
+        self.module = module
+        self.parameter_name = parameter_name
+        self.name = name
+        self.mask_name = parameter_name + MASK_SUFFIX
+        shape = tuple(self.weight.shape)
+        rows = shape[0] // max(1, len(parts))
+        names = tuple(f"{name}[{part}]" for part in parts) or (name,)
+        self.layers = tuple(LayerShape(n, (rows, *shape[1:])) for n in names)
+        self._bits: dict[int, Tensor] = {}
+        self._bits_of: tuple[Tensor, int] | None = None
+        mask = torch.ones_like(self.weight, dtype=torch.bool, requires_grad=False)
+        module.register_buffer(self.mask_name, mask)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the cache out of copies and pickles."""
+        return self.__dict__ | {"_bits": {}, "_bits_of": None}
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The parameter."""
+        return self.module.get_parameter(self.parameter_name)
+
+    @property
+    def mask(self) -> Tensor:
+        """The mask buffer, True where a connection is active."""
+        return self.module.get_buffer(self.mask_name)
+
+    @property
+    def offsets(self) -> list[int]:
+        """Flat position at which each layer begins."""
+        return [i * layer.numel for i, layer in enumerate(self.layers)]
+
+    def split(self, tensor: Tensor) -> list[Tensor]:
+        """Return a tensor of the parameter's shape as one flat tensor per layer."""
+        return list(tensor.detach().reshape(len(self.layers), -1).unbind(0))
+
+    @torch.no_grad()
+    def zero_inactive_(self, tensor: Tensor) -> None:
+        """Set a tensor of the parameter's shape to exactly +0 where inactive, even if NaN there.
+
+        Active values keep every bit. The mask is applied as a bit pattern, because a bool product
+        is several times slower and turns NaN into NaN.
+        """
+        integer = _INTEGERS[tensor.element_size()]
+        tensor.detach().view(integer).bitwise_and_(self._pattern(integer))
+
+    def _pattern(self, integer: torch.dtype) -> Tensor:
+        mask = self.mask
+        current = self._bits_of
+        if current is None or current[0] is not mask or current[1] != mask._version:
+            self._bits, self._bits_of = {}, (mask, mask._version)
+        size = integer.itemsize
+        if size not in self._bits:
+            self._bits[size] = mask.to(integer).neg_()
+        return self._bits[size]
+
+    def remove(self) -> None:
+        """Delete the mask buffer; the weight stays as it is."""
+        delattr(self.module, self.mask_name)
+
+
+def masked_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
+    """Yield (parameter name, parameter, mask) for every mask buffer found in a model.
+
+    Works on any copy of a sparsified model, such as an exponential moving average, without the
+    handle.
+    """
+    for prefix, module in model.named_modules():
+        for buffer_name, mask in module.named_buffers(recurse=False):
+            parameter = module._parameters.get(buffer_name.removesuffix(MASK_SUFFIX))
+            if buffer_name.endswith(MASK_SUFFIX) and parameter is not None:
+                name = buffer_name.removesuffix(MASK_SUFFIX)
+                yield (f"{prefix}.{name}" if prefix else name), parameter, mask
+
+
+@torch.no_grad()
+def apply_masks_(model: nn.Module) -> None:
+    """Zero every weight that the model's own mask buffers call inactive.
+
+    Use it on averaged copies (EMA, SWA) after a topology update: the average remembers connections
+    dropped since, while ``AveragedModel`` copies the current mask buffers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A sparsified model or a copy of one; changed in place.
+
+    Examples
+    --------
+    >>> import torch, sparsewire
+    >>> model = torch.nn.Linear(10, 10)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> handle = sparsewire.sparsify(model, optimizer, density=0.2, method="static")
+    >>> average = torch.optim.swa_utils.AveragedModel(model)
+    >>> apply_masks_(average)
+    >>> int(average.module.weight.count_nonzero())
+    20
+    """
+    for _, parameter, mask in masked_parameters(model):
+        parameter.masked_fill_(~mask, 0)

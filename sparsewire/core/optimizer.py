@@ -1,0 +1,136 @@
+"""What has to be done around an optimizer's step?
+
+The optimizer is the seam between the engine and a user's training loop. This module knows how to
+find the optimizer's state of a parameter, which optimizers work, whether a fused optimizer is about
+to skip a step, and how to see the gradients that a closure computes. It decides nothing about
+topology.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+
+from sparsewire.core.errors import UnsupportedError
+from sparsewire.core.masked import MaskedParameter
+
+Closure = Callable[[], Any]
+
+
+def check_optimizer(optimizer: object, *, dynamic: bool) -> None:
+    """Raise `UnsupportedError` if the engine cannot drive this optimizer correctly.
+
+    Parameters
+    ----------
+    optimizer : object
+        What the user passed.
+    dynamic : bool
+        Whether the method changes the topology.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is no ``torch.optim.Optimizer``, shards its state (ZeRO), or is L-BFGS with a changing
+        topology.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise UnsupportedError(
+            f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}."
+        )
+    if type(optimizer).__name__ == "ZeroRedundancyOptimizer":
+        raise UnsupportedError(
+            "ZeroRedundancyOptimizer shards its state over processes, which topology updates "
+            "cannot follow; use a plain optimizer under DistributedDataParallel."
+        )
+    if dynamic and isinstance(optimizer, LBFGS):
+        raise UnsupportedError(
+            "LBFGS keeps the curvature of a fixed set of weights and computes gradients inside its "
+            "step, so the topology cannot change under it; use method='static' or another "
+            "optimizer."
+        )
+
+
+def held_parameters(optimizer: Optimizer) -> list[Tensor]:
+    """Return all parameters of an optimizer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> len(held_parameters(torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)))
+    2
+    """
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def state_tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
+    """Return the optimizer's state tensors that have the parameter's shape, such as momentum."""
+    state = optimizer.state.get(parameter, {})
+    return [
+        value
+        for value in state.values()
+        if isinstance(value, Tensor) and value.shape == parameter.shape
+    ]
+
+
+def warn_about_other_state(optimizer: Optimizer, parameters: Sequence[MaskedParameter]) -> None:
+    """Warn if the optimizer keeps tensors that a mask cannot reach, such as Adafactor's factors."""
+    if isinstance(optimizer, LBFGS):
+        return
+    for masked in parameters:
+        state = optimizer.state.get(masked.weight, {})
+        for key, value in state.items():
+            other = isinstance(value, Tensor) and value.shape != masked.weight.shape
+            if other and value.numel() > 1:
+                warnings.warn(
+                    f"{type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for "
+                    f"{masked.name} of shape {tuple(masked.weight.shape)}; it is left as it is, "
+                    "because a mask cannot be applied to it.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+                return
+
+
+def step_is_skipped(optimizer: Optimizer) -> bool:
+    """Tell whether a fused optimizer skips this step because ``GradScaler`` found infinities."""
+    found = getattr(optimizer, "found_inf", None)
+    return isinstance(found, Tensor) and bool(found.item())
+
+
+def gradient_scale(optimizer: Optimizer) -> float:
+    """Return the loss scale a fused optimizer divides by inside its step, or 1."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return float(scale.item()) if isinstance(scale, Tensor) else 1.0
+
+
+def wrap_closure(
+    args: tuple[Any, ...], kwargs: dict[str, Any], after: Callable[[], None]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return step arguments whose closure calls `after` on its gradients, or None without closure.
+
+    Parameters
+    ----------
+    args, kwargs : tuple, dict
+        What ``optimizer.step`` was called with; ``args[0]`` is the optimizer itself.
+    after : callable
+        Called whenever the closure has computed gradients.
+
+    Returns
+    -------
+    tuple or None
+        Replacement ``(args, kwargs)`` for the step.
+    """
+    closure: Closure | None = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        return None
+
+    def closure_and_mask() -> Any:
+        with torch.enable_grad():
+            loss = closure()
+        after()
+        return loss
+
+    return args[:1], kwargs | {"closure": closure_and_mask}

@@ -1,0 +1,274 @@
+"""Which parameters can carry a mask, and which of them should?
+
+Weights of linear, convolutional, recurrent and attention layers are sparsified by default,
+embeddings when asked for; biases and normalisation never. Every weight gets a `Decision` with the
+reason, which the summary prints. Names are those of ``model.named_parameters()``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from sparsewire.core._validation import suggest
+from sparsewire.core.errors import (
+    InvalidArgumentError,
+    NoMaskableLayersError,
+    StateError,
+    UnknownLayerError,
+)
+from sparsewire.core.masked import MASK_SUFFIX
+
+Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
+Selectors = Selector | Sequence[Selector]
+
+_PLAIN = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_GATES: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.LSTM: ("i", "f", "g", "o"),
+    nn.LSTMCell: ("i", "f", "g", "o"),
+    nn.GRU: ("r", "z", "n"),
+    nn.GRUCell: ("r", "z", "n"),
+    nn.RNN: (),
+    nn.RNNCell: (),
+}
+_ATTENTION = {
+    "in_proj_weight": ("q", "k", "v"),
+    "q_proj_weight": (),
+    "k_proj_weight": (),
+    "v_proj_weight": (),
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether one parameter is sparsified, and why.
+
+    Attributes
+    ----------
+    name : str
+        Parameter name.
+    module : nn.Module
+        Module that owns it.
+    parameter_name : str
+        Name within that module.
+    parts : tuple of str
+        Names of the parts a packed weight is cut into.
+    included : bool
+        True if it gets a mask.
+    reason : str
+        Why, in a few words.
+    """
+
+    name: str
+    module: nn.Module
+    parameter_name: str
+    parts: tuple[str, ...]
+    included: bool
+    reason: str
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter."""
+        return self.module.get_parameter(self.parameter_name)
+
+
+def packed_parts(module: nn.Module, parameter_name: str) -> tuple[str, ...] | None:
+    """Return the parts of a maskable weight (empty if undivided), or None if it takes no mask.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> packed_parts(nn.GRU(2, 3), "weight_hh_l0")
+    ('r', 'z', 'n')
+    >>> packed_parts(nn.Linear(2, 3), "bias") is None
+    True
+    """
+    if isinstance(module, (*_PLAIN, *_EMBEDDINGS)) and parameter_name == "weight":
+        return ()
+    if isinstance(module, nn.MultiheadAttention):
+        return _ATTENTION.get(parameter_name)
+    for kind, gates in _GATES.items():
+        if isinstance(module, kind) and parameter_name.startswith("weight_"):
+            return () if parameter_name.startswith("weight_hr") else gates
+    return None
+
+
+class _Matcher:
+    """Decides whether selectors match a parameter; a match of an enclosing module counts too."""
+
+    def __init__(self, model: nn.Module, selectors: Selectors, role: str) -> None:
+        self._modules = dict(model.named_modules())
+        single = isinstance(selectors, (str, type)) or callable(selectors)
+        self._selectors: list[Selector] = [selectors] if single else list(selectors)  # type: ignore[list-item, arg-type]
+        known = [*(n for n in self._modules if n), *(n for n, _ in model.named_parameters())]
+        for selector in self._selectors:
+            if isinstance(selector, str):
+                if not any(fnmatchcase(name, selector) for name in known):
+                    raise UnknownLayerError(
+                        f"{role} names {selector!r}, which matches no module or parameter of the "
+                        f"model.{suggest(selector, known)}"
+                    )
+            elif isinstance(selector, nn.Module) or not callable(selector):
+                raise InvalidArgumentError(
+                    f"{role} takes names, globs, module types or callables, got {selector!r}."
+                )
+
+    def __call__(self, parameter: str) -> bool:
+        parts = parameter.split(".")
+        prefixes = [".".join(parts[:i]) for i in range(len(parts))]
+        return any(self._match(s, prefixes, parameter) for s in self._selectors)
+
+    def _match(self, selector: Selector, prefixes: list[str], parameter: str) -> bool:
+        if isinstance(selector, str):
+            return any(fnmatchcase(name, selector) for name in (*prefixes[1:], parameter))
+        if isinstance(selector, type):
+            return any(isinstance(self._modules[name], selector) for name in prefixes)
+        return bool(selector(prefixes[-1], self._modules[prefixes[-1]]))
+
+
+def select(
+    model: nn.Module,
+    trainable: Sequence[Tensor],
+    include: Selectors | None = None,
+    exclude: Selectors = (),
+) -> list[Decision]:
+    """Decide for every parameter of a model whether it is sparsified.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    trainable : sequence of Tensor
+        Parameters held by the optimizer; others are left alone.
+    include : selectors or None, default None
+        Names, globs, module types or callables ``(module name, module) -> bool``; None means all
+        layers but embeddings. A selector that matches an enclosing module matches what is inside.
+    exclude : selectors, default ()
+        What to leave dense; wins over `include`.
+
+    Returns
+    -------
+    list of Decision
+        One per parameter in ``named_parameters()`` order; tied weights appear once.
+
+    Raises
+    ------
+    UnknownLayerError
+        If a name or glob matches nothing.
+    NoMaskableLayersError
+        If nothing is left to sparsify.
+    StateError
+        If the model carries masks already or has uninitialised lazy layers.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    >>> for d in select(model, list(model.parameters()), exclude="2"):
+    ...     print(d.name, d.included, d.reason)
+    0.weight True Linear
+    0.bias False bias or not a layer's weight matrix
+    1.weight False bias or not a layer's weight matrix
+    1.bias False bias or not a layer's weight matrix
+    2.weight False excluded by name
+    2.bias False bias or not a layer's weight matrix
+    """
+    wanted = None if include is None else _Matcher(model, include, "include")
+    unwanted = _Matcher(model, exclude, "exclude")
+    held = {id(parameter) for parameter in trainable}
+    decisions = []
+    for aliases in _aliases(model):
+        for _, module, parameter_name in aliases:
+            _check_ready(module, parameter_name)
+        reasons = [_reason(alias, held, wanted, unwanted) for alias in aliases]
+        chosen = next((i for i, (ok, _) in enumerate(reasons) if ok), 0)
+        refused = next(
+            (i for i, (_, why) in enumerate(reasons) if why.startswith("excluded")), None
+        )
+        included, reason = reasons[chosen if refused is None else refused]
+        if included and len(aliases) > 1:
+            reason += f", tied with {', '.join(a[0] for i, a in enumerate(aliases) if i != chosen)}"
+        parts = packed_parts(*aliases[chosen][1:]) or ()
+        decisions.append(Decision(*aliases[0], parts, included, reason))
+    if not any(decision.included for decision in decisions):
+        raise NoMaskableLayersError(_nothing_left(decisions))
+    return decisions
+
+
+def _nothing_left(decisions: Sequence[Decision]) -> str:
+    if not decisions:
+        return "the model has no parameters, so there is nothing to sparsify."
+    listed = "; ".join(f"{d.name}: {d.reason}" for d in decisions[:8])
+    return f"no parameter of the model can be sparsified ({listed}); check include and exclude."
+
+
+_Alias = tuple[str, nn.Module, str]
+
+
+def _aliases(model: nn.Module) -> Iterator[list[_Alias]]:
+    """Yield the names under which each distinct parameter is reachable."""
+    found: dict[int, list[_Alias]] = {}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            full = f"{prefix}.{name}" if prefix else name
+            found.setdefault(id(parameter), []).append((full, module, name))
+    yield from found.values()
+
+
+def _check_ready(module: nn.Module, parameter_name: str) -> None:
+    parameter = module.get_parameter(parameter_name)
+    if isinstance(parameter, UninitializedParameter):
+        raise StateError(
+            "the model has lazy layers without weights; run one batch through it before sparsify."
+        )
+    if parameter_name + MASK_SUFFIX in dict(module.named_buffers(recurse=False)):
+        raise StateError(
+            f"the model is sparsified already ({type(module).__name__} has a buffer "
+            f"{parameter_name + MASK_SUFFIX}); call finalize() on its handle first."
+        )
+
+
+def _reason(
+    alias: _Alias, held: set[int], wanted: _Matcher | None, unwanted: _Matcher
+) -> tuple[bool, str]:
+    name, module, parameter_name = alias
+    parameter = module.get_parameter(parameter_name)
+    if packed_parts(module, parameter_name) is None:
+        return False, "bias or not a layer's weight matrix"
+    if (obstacle := _obstacle(module, parameter, held)) is not None:
+        return False, obstacle
+    if unwanted(name):
+        return False, "excluded by name"
+    if wanted is None and isinstance(module, _EMBEDDINGS):
+        return False, "embedding: name it in include to sparsify it"
+    if wanted is not None and not wanted(name):
+        return False, "not in include"
+    return True, type(module).__name__
+
+
+def _obstacle(module: nn.Module, parameter: nn.Parameter, held: set[int]) -> str | None:
+    if not parameter.requires_grad:
+        return "frozen (requires_grad=False)"
+    if id(parameter) not in held:
+        return "not in the optimizer"
+    if parameter.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        return f"dtype {parameter.dtype}"
+    if getattr(module, "sparse", False):
+        return "sparse gradients (sparse=True)"
+    if hasattr(parameter, "device_mesh"):
+        return "sharded (DTensor)"
+    if parameter.numel() == 0:
+        return "empty"
+    return None
