@@ -1,0 +1,93 @@
+"""How do rows of a data matrix reach a network, batch by batch?
+
+Scaling for training only, without a scaled copy of the whole matrix, for dense and sparse input;
+and the order of the rows in an epoch. What is trained is not decided here.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+Floats = npt.NDArray[np.float64]
+
+
+class RowScaler:
+    """Scaled float32 rows of a dense or sparse matrix, one batch at a time.
+
+    Statistics are those of the whole matrix in float64, so huge values lose nothing before they are
+    scaled. A constant column is only centred.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix, shape (n, d)
+        The data; never changed.
+    scale : {"standard", "minmax"} or None
+        Standard score per column, the range [0, 1] per column, or the values as they are.
+    """
+
+    def __init__(self, X: Any, scale: str | None) -> None:
+        self._X = X
+        low, high = _extremes(X)
+        self.constant = high == low
+        zeros, ones = np.zeros(X.shape[1]), np.ones(X.shape[1])
+        if scale == "standard":
+            self._shift, self._factor = _moments(X)
+        elif scale == "minmax":
+            self._shift, self._factor = low, high - low
+        else:
+            self._shift, self._factor = zeros, ones
+        self._factor = np.where(self.constant | (self._factor == 0), 1.0, self._factor)
+
+    def rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the scaled rows, shape (len(index), d)."""
+        batch = self._X[index]
+        dense = batch.toarray() if sparse.issparse(batch) else batch
+        scaled: Floats = (dense.astype(np.float64) - self._shift) / self._factor
+        return scaled.astype(np.float32)
+
+
+def _extremes(X: Any) -> tuple[Floats, Floats]:
+    if sparse.issparse(X):
+        low, high = X.min(axis=0).toarray(), X.max(axis=0).toarray()
+        return low.ravel().astype(np.float64), high.ravel().astype(np.float64)
+    return X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+
+
+def _moments(X: Any) -> tuple[Floats, Floats]:
+    if not sparse.issparse(X):
+        return X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+    wide = X.astype(np.float64)
+    mean = np.asarray(wide.mean(axis=0)).ravel()
+    square = np.asarray(wide.multiply(wide).mean(axis=0)).ravel()
+    return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
+
+
+def shuffled_batches(
+    n_samples: int, batch_size: int, generator: np.random.Generator
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the row indices of one epoch in random order; the last batch may be smaller.
+
+    Parameters
+    ----------
+    n_samples, batch_size : int
+        Number of rows, and rows per batch.
+    generator : numpy.random.Generator
+        Source of the order.
+
+    Yields
+    ------
+    ndarray of int64
+        Row indices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [len(index) for index in shuffled_batches(5, 2, np.random.default_rng(0))]
+    [2, 2, 1]
+    """
+    order = generator.permutation(n_samples)
+    for start in range(0, n_samples, batch_size):
+        yield order[start : start + batch_size]
