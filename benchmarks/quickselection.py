@@ -61,9 +61,8 @@ def table(runs: list[dict[str, float | str | int]], epochs: int) -> str:
         cells = [_cell([float(r[judge]) for r in own]) for judge in JUDGES]
         label = f"QuickSelection, {epochs} epochs" if method == "quickselection" else method
         seconds = np.median([float(r["seconds"]) for r in own])
-        lines.append(
-            f"| {name}, {own[0]['k']} | {label} | {len(own)} | {' | '.join(cells)} | {seconds:.0f} |"
-        )
+        row = (f"{name}, {own[0]['k']}", label, str(len(own)), *cells, f"{seconds:.0f}")
+        lines.append(f"| {' | '.join(row)} |")
         if method == "quickselection" and name in PUBLISHED:
             published = [f"{m:.2f} ± {s:.2f}" for m, s in PUBLISHED[str(name)].values()]
             lines.append(f"| | published | 5 | {' | '.join(published)} | |")

@@ -5,17 +5,20 @@
 100
 """
 
-from sparsewire.core import (
-    GMP,
-    ITOP,
-    SET,
-    RigL,
-    SetEpsilon,
-    SparsityHandle,
-    Static,
-    apply_masks_,
-    sparsify,
-)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsewire.core import (
+        GMP,
+        ITOP,
+        SET,
+        RigL,
+        SetEpsilon,
+        SparsityHandle,
+        Static,
+        apply_masks_,
+        sparsify,
+    )
 
 __version__ = "0.1.0"
 
@@ -31,3 +34,17 @@ __all__ = [
     "apply_masks_",
     "sparsify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the engine, and with it torch, when one of its names is first used."""
+    if name in __all__:
+        from sparsewire import core
+
+        return getattr(core, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names for completion, imported or not."""
+    return __all__

@@ -23,6 +23,7 @@ from sparsewire.core.optimizer import (
     check_optimizer,
     gradient_scale,
     held_parameters,
+    maps_zero_to_zero,
     step_is_skipped,
     warn_about_other_state,
     wrap_closure,
@@ -60,6 +61,8 @@ class SparsityHandle:
         self._gradients_masked = False
         self._unverified = False
         self._finalized = False
+        # Whether weights and optimizer state are known to be zero where inactive.
+        self._settled = False
         self._hooks: list[RemovableHandle] = []
         self.attach(optimizer)
 
@@ -101,8 +104,12 @@ class SparsityHandle:
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
+            optimizer.register_load_state_dict_post_hook(self._after_load),
         ]
-        self._network.zero_inactive_(optimizer)
+        self._settled = False
+
+    def _after_load(self, optimizer: Optimizer) -> None:
+        self._settled = False
 
     def _detach(self) -> None:
         for hook in self._hooks:
@@ -147,6 +154,8 @@ class SparsityHandle:
         if self._unverified:
             self.verify()
             self._unverified = False
+        if not self._settled or self._network.weights_changed():
+            self._network.zero_inactive_(optimizer)
         replaced = wrap_closure(args, kwargs, self.mask_gradients)
         if replaced is None and not self._gradients_masked:
             self.mask_gradients()
@@ -192,13 +201,16 @@ class SparsityHandle:
         self._gradients_masked = False
         if step_is_skipped(optimizer):
             return
-        self._network.zero_inactive_(optimizer)
+        if not (self._settled and maps_zero_to_zero(optimizer)):
+            self._network.zero_inactive_(optimizer)
+            self._settled = True
         if self.step == 0:
             warn_about_other_state(optimizer, self._network.parameters)
         self.step += 1
         if (when := self.method.when) is not None and when.due(self.step):
             self._network.update_topology_(optimizer, self.step, self._gradients)
             self._gradients.clear()
+        self._network.remember_weights()
 
     # Reports
 

@@ -55,6 +55,11 @@ class SparseNetwork:
         self.grown = dict.fromkeys(targets, 0)
         self.active = self.count_active()
         self.explored = {p.name: p.mask.clone() for p in self.parameters}
+        self._seen: list[tuple[Tensor, int]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Forget, in copies and pickles, which tensors were known to be masked."""
+        return self.__dict__ | {"_seen": []}
 
     def _generator(self, layer: str, purpose: int | str) -> torch.Generator:
         """Return a generator that depends on seed, layer name and purpose alone."""
@@ -85,6 +90,18 @@ class SparseNetwork:
             parameter.zero_inactive_(parameter.weight)
             for tensor in state_tensors(optimizer, parameter.weight):
                 parameter.zero_inactive_(tensor)
+
+    def remember_weights(self) -> None:
+        """Note that the weights, as they are now, are zero where inactive."""
+        self._seen = [(p.weight, p.weight._version) for p in self.parameters]
+
+    def weights_changed(self) -> bool:
+        """Tell whether a weight was replaced or written to since `remember_weights`."""
+        now = [(p.weight, p.weight._version) for p in self.parameters]
+        return len(now) != len(self._seen) or any(
+            weight is not seen or version != then
+            for (weight, version), (seen, then) in zip(now, self._seen, strict=True)
+        )
 
     def update_topology_(
         self, optimizer: Optimizer, step: int, gradients: Mapping[str, Tensor]

@@ -12,12 +12,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import LBFGS, Optimizer
+from torch.optim import (
+    ASGD,
+    LBFGS,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+)
 
 from sparsewire.core.errors import UnsupportedError
 from sparsewire.core.masked import MaskedParameter
 
 Closure = Callable[[], Any]
+
+_ZERO_TO_ZERO = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, NAdam, RAdam, ASGD)
 
 
 def check_optimizer(optimizer: object, *, dynamic: bool) -> None:
@@ -63,6 +77,15 @@ def held_parameters(optimizer: Optimizer) -> list[Tensor]:
     2
     """
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def maps_zero_to_zero(optimizer: Optimizer) -> bool:
+    """Tell whether weights of value, gradient and state 0 certainly stay so in a step.
+
+    True for the torch optimizers whose update has been checked for it, but not for subclasses. For
+    others, weights and state are masked after every step.
+    """
+    return type(optimizer) in _ZERO_TO_ZERO
 
 
 def state_tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:

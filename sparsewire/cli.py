@@ -1,0 +1,53 @@
+"""What does the command ``sparsewire`` offer? The sub-commands its applications register.
+
+Each application has its own ``cli`` module with a function ``register``; this one only puts them
+together. Nothing heavy is imported until a sub-command runs, so ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import sparsewire
+from sparsewire.featsel import cli as featsel_cli
+
+app = typer.Typer(
+    help="Dynamic sparse training: one engine, several applications.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sparsewire {sparsewire.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Hold the options that belong to no sub-command."""
+
+
+featsel_cli.register(app)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the installed script.
+
+    Examples
+    --------
+    >>> [command.name for command in app.registered_commands]
+    ['select']
+    """
+    app()

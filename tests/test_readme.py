@@ -1,0 +1,51 @@
+"""The README's Python blocks and `sparsewire` commands run as they are written."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> Iterator[tuple[str, int, str]]:
+    """Language, number of lines before it, and text of each fenced block."""
+    text = README.read_text(encoding="utf-8")
+    for match in FENCE.finditer(text):
+        yield match[1], text.count("\n", 0, match.start(2)), match[2]
+
+
+def commands(block: str) -> list[str]:
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("sparsewire ")]
+
+
+def run_command(command: str, folder: Path) -> None:
+    program, *arguments = shlex.split(command)
+    executable = Path(sys.executable).with_name(program)
+    done = subprocess.run(
+        [executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+# Three pixels of the digits are blank in every picture, and the selector says so.
+@pytest.mark.filterwarnings("ignore:3 of 64 features are constant:UserWarning")
+def test_readme_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the blocks share it: one writes the table that another reads
+    ran = {"python": 0, "bash": 0}
+    for language, offset, text in blocks():
+        if language == "python":
+            # The blank lines make a traceback point at the README's own lines.
+            exec(compile("\n" * offset + text, str(README), "exec"), {"__name__": "__main__"})
+            ran["python"] += 1
+        elif language == "bash":
+            for command in commands(text):
+                run_command(command, tmp_path)
+                ran["bash"] += 1
+    assert all(ran.values()), f"the README must show both ways in, found {ran}"
