@@ -36,7 +36,7 @@ lint: .venv/dev
 
 type: .venv/dev
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy --explicit-package-bases tests examples
+	$(BIN)/python -m mypy --explicit-package-bases tests examples benchmarks
 
 doctest: .venv/dev
 	$(BIN)/python -m pytest --doctest-modules sparsewire

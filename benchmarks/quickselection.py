@@ -62,7 +62,7 @@ def table(runs: list[dict[str, float | str | int]], epochs: int) -> str:
         label = f"QuickSelection, {epochs} epochs" if method == "quickselection" else method
         seconds = np.median([float(r["seconds"]) for r in own])
         row = (f"{name}, {own[0]['k']}", label, str(len(own)), *cells, f"{seconds:.0f}")
-        lines.append(f"| {' | '.join(row)} |")
+        lines.append(f"| {' | '.join(map(str, row))} |")
         if method == "quickselection" and name in PUBLISHED:
             published = [f"{m:.2f} ± {s:.2f}" for m, s in PUBLISHED[str(name)].values()]
             lines.append(f"| | published | 5 | {' | '.join(published)} | |")

@@ -15,6 +15,16 @@ def check_integer(name: str, value: object, *, minimum: int) -> int:
     return int(value)
 
 
+def check_positive(name: str, value: object, *, or_zero: bool = False) -> float:
+    """Return `value` as a finite float above (or at) zero, else raise `InvalidArgumentError`."""
+    wrong_type = isinstance(value, bool) or not isinstance(value, Real)
+    number = math.nan if wrong_type else float(value)  # type: ignore[arg-type]
+    if not (math.isfinite(number) and (number > 0 or (or_zero and number == 0))):
+        sign = ">=" if or_zero else ">"
+        raise InvalidArgumentError(f"{name} must be a finite number {sign} 0, got {value!r}.")
+    return number
+
+
 def check_fraction(
     name: str, value: object, *, low: float = 0.0, high: float = 1.0, open_low: bool = False
 ) -> float:

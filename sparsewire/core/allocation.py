@@ -16,9 +16,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from numbers import Real
 
-from sparsewire.core._validation import check_fraction, suggest
+from sparsewire.core._validation import check_fraction, check_positive, suggest
 from sparsewire.core.budget import LayerShape, check_budget, round_counts, water_fill
 from sparsewire.core.errors import (
     InfeasibleDensityError,
@@ -148,10 +147,7 @@ class SetEpsilon(Allocation):
     epsilon: float = 20.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.epsilon, Real) and 0 < self.epsilon < math.inf):
-            raise InvalidArgumentError(
-                f"epsilon must be a positive finite number, got {self.epsilon!r}."
-            )
+        check_positive("epsilon", self.epsilon)
 
     @property
     def needs_density(self) -> bool:

@@ -5,7 +5,7 @@ FLOPs are the theoretical cost of the connections (one multiplication and one ad
 on dense tensors do not save that time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ class Summary:
     parameters, dense_parameters : int
         Parameters of the model counting only active connections, and counting all.
     flops, dense_flops : float or None
-        Inference FLOPs; None if unknown.
+        Inference FLOPs of linear, convolutional, recurrent and attention layers; None if unknown.
     training_flops, dense_training_flops : float or None
         FLOPs of one training step: forward, gradient of the input, and gradient of the active
         weights, plus the share of the dense gradients that growth looks at.
@@ -151,57 +151,78 @@ def _row(layer: LayerSummary) -> tuple[str, ...]:
     )
 
 
-def count_uses(model: nn.Module, example_input: Any = None) -> dict[str, float | None]:
+Uses = dict[str, tuple[float, ...] | None]
+
+
+def count_uses(model: nn.Module, decisions: Sequence[Decision], example_input: Any = None) -> Uses:
     """Return how often each weight of every layer is used in one forward pass.
 
     Parameters
     ----------
     model : nn.Module
         The model; run once in eval mode if an example is given.
+    decisions : sequence of Decision
+        All its parameters.
     example_input : Tensor, tuple of Tensor, or None
         Input of the forward pass, with its batch dimension. None means one row through every linear
         layer, and leaves the other kinds unknown.
 
     Returns
     -------
-    dict from str to float or None
-        Parameter name to uses; a weight used n times costs 2 n FLOPs. Embeddings cost none.
+    dict from str to tuple of float or None
+        By parameter name the uses of each of its parts, or None if unknown; a weight used n times
+        costs 2 n FLOPs. Embeddings cost none. Parameters that belong to no layer are left out.
 
     Examples
     --------
     >>> import torch
     >>> from torch import nn
+    >>> from sparsewire.core.selection import select
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 4))
-    >>> count_uses(model, torch.zeros(1, 1, 4, 4))
-    {'0.weight': 4.0, '2.weight': 1.0}
+    >>> decisions = select(model, list(model.parameters()))
+    >>> count_uses(model, decisions, torch.zeros(1, 1, 4, 4))
+    {'0.weight': (4.0,), '2.weight': (1.0,)}
     """
-    names: dict[nn.Module, list[tuple[str, str]]] = {}
-    uses: dict[str, float | None] = {}
-    for prefix, module in model.named_modules():
-        for local, _ in module.named_parameters(recurse=False):
-            if packed_parts(module, local) is not None:
-                name = f"{prefix}.{local}" if prefix else local
-                names.setdefault(module, []).append((name, local))
-                known = isinstance(module, (nn.Linear, nn.Embedding, nn.EmbeddingBag))
-                uses[name] = float(isinstance(module, nn.Linear)) if known else None
+    uses: Uses = {}
+    names: dict[nn.Module, list[tuple[str, str, int]]] = {}
+    for decision in decisions:
+        layers = [user for user in decision.users if packed_parts(*user) is not None]
+        if layers:
+            n_parts = max(1, len(decision.parts))
+            known = all(isinstance(module, (nn.Linear, *_LOOKUPS)) for module, _ in layers)
+            rows = float(sum(isinstance(module, nn.Linear) for module, _ in layers))
+            uses[decision.name] = (rows,) * n_parts if known else None
+            for module, local in layers:
+                names.setdefault(module, []).append((decision.name, local, n_parts))
     if example_input is None:
         return uses
     counted = _trace(model, names, example_input)
-    return {name: counted.get(name, 0.0) for name in uses}
+    parts = {decision.name: max(1, len(decision.parts)) for decision in decisions}
+    return {name: tuple(counted.get(name, [0.0] * parts[name])) for name in uses}
+
+
+_LOOKUPS = (nn.Embedding, nn.EmbeddingBag)
 
 
 def _trace(
-    model: nn.Module, names: dict[nn.Module, list[tuple[str, str]]], example_input: Any
-) -> dict[str, float]:
-    counted: dict[str, float] = {}
+    model: nn.Module, names: dict[nn.Module, list[tuple[str, str, int]]], example_input: Any
+) -> dict[str, list[float]]:
+    counted: dict[str, list[float]] = {}
+
+    def add(name: str, times: Sequence[float]) -> None:
+        before = counted.get(name, [0.0] * len(times))
+        counted[name] = [a + b for a, b in zip(before, times, strict=True)]
 
     def record(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        for name, local in names[module]:
-            counted[name] = counted.get(name, 0.0) + _uses(module, local, args, kwargs, output)
+        for name, local, n_parts in names[module]:
+            if isinstance(module, nn.MultiheadAttention):
+                tokens = _attention_tokens(module, args, kwargs)
+                add(name, tokens if n_parts == 3 else [tokens["qkv".index(local[0])]])
+            else:
+                add(name, [_uses(module, args, kwargs, output)] * n_parts)
         if isinstance(module, nn.MultiheadAttention):
-            projection = names[module.out_proj][0][0]
-            query = args[0] if args else kwargs["query"]
-            counted[projection] = counted.get(projection, 0.0) + query.numel() / module.embed_dim
+            # Attention uses the weight of its output projection without calling that module.
+            add(names[module.out_proj][0][0], _attention_tokens(module, args, kwargs)[:1])
 
     modes = {module: module.training for module in model.modules()}
     hooks = [m.register_forward_hook(record, with_kwargs=True) for m in names]
@@ -209,7 +230,7 @@ def _trace(
     try:
         # Gradients stay enabled: without them attention takes a fused path that skips its modules.
         with torch.enable_grad():
-            model(*example_input) if isinstance(example_input, tuple) else model(example_input)
+            model(*example_input) if type(example_input) is tuple else model(example_input)
     finally:
         for hook in hooks:
             hook.remove()
@@ -218,15 +239,18 @@ def _trace(
     return counted
 
 
-def _uses(module: nn.Module, local: str, args: Any, kwargs: dict[str, Any], output: Any) -> float:
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
-        return 0.0
-    if isinstance(module, nn.MultiheadAttention):
-        inputs = [*args, *(kwargs[k] for k in ("query", "key", "value") if k in kwargs)][:3]
-        index = {"q": 0, "k": 1, "v": 2}.get(local[0])
-        tokens = [tensor.numel() / tensor.shape[-1] for tensor in inputs]
-        return float(sum(tokens) / 3 if index is None else tokens[index])
+def _attention_tokens(
+    module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]
+) -> list[float]:
+    """Return the number of query, key and value tokens."""
+    inputs = [*args, *(kwargs[k] for k in ("query", "key", "value") if k in kwargs)][:3]
+    return [tensor.numel() / tensor.shape[-1] for tensor in inputs]
+
+
+def _uses(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> float:
     first: Tensor = args[0] if args else next(iter(kwargs.values()))
+    if isinstance(module, _LOOKUPS):
+        return 0.0
     if isinstance(module, nn.Linear):
         return float(output.numel() / module.out_features)
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
@@ -237,39 +261,23 @@ def _uses(module: nn.Module, local: str, args: Any, kwargs: dict[str, Any], outp
     return data.numel() / data.shape[-1]
 
 
-def total_flops(
-    decisions: Sequence[Decision],
-    uses: dict[str, float | None],
-    active: dict[str, int] | None = None,
-) -> float | None:
-    """Return inference FLOPs of all layers, or None if the uses of one are unknown.
+def _flops(counts: Sequence[int], times: tuple[float, ...] | None) -> float | None:
+    if times is None:
+        return None
+    return sum(2 * count * n for count, n in zip(counts, times, strict=True))
 
-    Parameters
-    ----------
-    decisions : sequence of Decision
-        All parameters of the model.
-    uses : dict
-        From `count_uses`.
-    active : dict or None
-        Active connections by parameter name; parameters it does not name count in full.
-    """
+
+def _total(terms: Iterable[float | None]) -> float | None:
     total = 0.0
-    for decision in decisions:
-        if decision.name not in uses:
-            continue
-        times = uses[decision.name]
-        if times is None:
+    for term in terms:
+        if term is None:
             return None
-        count = (active or {}).get(decision.name, decision.parameter.numel())
-        total += 2 * count * times
+        total += term
     return total
 
 
 def summarize(
-    network: SparseNetwork,
-    decisions: Sequence[Decision],
-    uses: dict[str, float | None],
-    step: int,
+    network: SparseNetwork, decisions: Sequence[Decision], uses: Uses, step: int
 ) -> Summary:
     """Collect the numbers of a sparsified model.
 
@@ -284,9 +292,11 @@ def summarize(
     step : int
         Optimizer steps so far.
     """
-    active = {p.name: sum(network.active[s.name] for s in p.layers) for p in network.parameters}
+    active = {p.name: [network.active[s.name] for s in p.layers] for p in network.parameters}
     sizes = {d.name: d.parameter.numel() for d in decisions}
-    sparse, dense = total_flops(decisions, uses, active), total_flops(decisions, uses)
+    full = {d.name: [sizes[d.name] // n] * n for d in decisions if (n := max(1, len(d.parts)))}
+    dense = _total(_flops(full[name], times) for name, times in uses.items())
+    sparse = _total(_flops((full | active)[name], times) for name, times in uses.items())
     return Summary(
         method=repr(network.method),
         step=step,
@@ -295,10 +305,10 @@ def summarize(
         left_dense=tuple(
             (d.name, tuple(d.parameter.shape), d.reason)
             for d in decisions
-            if not d.included and d.name in uses
+            if not d.included and d.parameter.ndim > 1
         ),
-        n_small=sum(n for name, n in sizes.items() if name not in uses),
-        parameters=sum((sizes | active).values()),
+        n_small=sum(sizes[d.name] for d in decisions if d.parameter.ndim < 2),
+        parameters=sum(sum((full | active)[name]) for name in sizes),
         dense_parameters=sum(sizes.values()),
         flops=sparse,
         dense_flops=dense,
@@ -316,9 +326,10 @@ def _training_flops(method: Method, sparse: float | None, dense: float | None) -
 
 
 def _rows(
-    network: SparseNetwork, parameter: MaskedParameter, times: float | None
+    network: SparseNetwork, parameter: MaskedParameter, times: tuple[float, ...] | None
 ) -> list[LayerSummary]:
     explored = parameter.split(network.explored[parameter.name])
+    parts = [None] * len(explored) if times is None else [(n,) for n in times]
     return [
         LayerSummary(
             name=layer.name,
@@ -328,8 +339,8 @@ def _rows(
             dropped=network.dropped[layer.name],
             grown=network.grown[layer.name],
             explored=int(seen.sum()) / layer.numel,
-            flops=None if times is None else 2 * network.active[layer.name] * times,
-            dense_flops=None if times is None else 2 * layer.numel * times,
+            flops=_flops([network.active[layer.name]], part),
+            dense_flops=_flops([layer.numel], part),
         )
-        for layer, seen in zip(parameter.layers, explored, strict=True)
+        for layer, seen, part in zip(parameter.layers, explored, parts, strict=True)
     ]

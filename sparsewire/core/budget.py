@@ -92,11 +92,20 @@ def round_counts(targets: Sequence[float], sizes: Sequence[int], total: int) -> 
     list of int
         Counts.
 
+    Raises
+    ------
+    InfeasibleDensityError
+        If `total` is out of its range.
+
     Examples
     --------
     >>> round_counts([1.6, 2.6, 0.8], sizes=[9, 9, 9], total=5)
     [2, 2, 1]
     """
+    if not len(sizes) <= total <= sum(sizes):
+        raise InfeasibleDensityError(
+            f"{total} cannot be split into counts of at least 1 and at most {list(sizes)}."
+        )
     counts = [min(max(math.floor(t), 1), n) for t, n in zip(targets, sizes, strict=True)]
     while (missing := total - sum(counts)) != 0:
         sign = 1 if missing > 0 else -1
@@ -114,7 +123,7 @@ def check_budget(layers: Sequence[LayerShape], total: int) -> None:
         raise InfeasibleDensityError(
             f"{total} connections cannot be spread over {len(layers)} layers with {weights} "
             f"weights: every layer needs at least one. Choose a density in "
-            f"[{len(layers) / weights:.3g}, 1]."
+            f"[{_at_least(len(layers) / weights)}, 1]."
         )
 
 
@@ -155,6 +164,12 @@ def connections(layers: Sequence[LayerShape], density: float, dense: int = 0) ->
         low = (dense + len(layers)) / (weights + dense)
         raise InfeasibleDensityError(
             f"density {density:g} leaves {total} connections for {len(layers)} layers{beside}; "
-            f"choose a density in [{low:.3g}, 1]."
+            f"choose a density in [{_at_least(low)}, 1]."
         )
     return total
+
+
+def _at_least(density: float) -> str:
+    """Print a density with three digits, rounded up so that it is feasible itself."""
+    scale = 10.0 ** (2 - math.floor(math.log10(density)))
+    return f"{math.ceil(density * scale) / scale:.3g}"

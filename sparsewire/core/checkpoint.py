@@ -1,13 +1,13 @@
 """How is a sparse training run written to a file and read back?
 
-A checkpoint is a dictionary of tensors, numbers and strings. Files are written to a temporary
-neighbour and renamed, so a crash leaves the old file; reading never executes code from the file.
+A checkpoint is a dictionary of tensors, numbers and strings. Files are written beside their place
+and moved there, so a crash leaves the old file; reading checks every byte and never executes code.
 Whether a checkpoint fits the running model is checked before anything is changed.
 """
 
+import io
 import os
-import pickle
-import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sparsewire.core.errors import CheckpointError
+from sparsewire.core._files import replacing
+from sparsewire.core.errors import CheckpointError, InvalidArgumentError
+from sparsewire.core.masked import MASK_SUFFIX, fingerprint
+from sparsewire.core.optimizer import check_state
 
 if TYPE_CHECKING:
     from sparsewire.core.handle import SparsityHandle
 
 FORMAT = "sparsewire.handle"
 VERSION = 1
+_OWN = ("model", "optimizer", "handle")
 
 
 def pack(step: int, network: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,43 +47,53 @@ def check(state: object, *, like: Mapping[str, Any]) -> None:
     if missing := sorted(like.keys() - state.keys()):
         raise CheckpointError(f"the checkpoint is incomplete: {', '.join(missing)} missing.")
     for key in ("method", "seed"):
-        if state[key] != like[key]:
+        if type(state[key]) is not type(like[key]) or state[key] != like[key]:
             raise CheckpointError(
                 f"the checkpoint has {key} {state[key]}, this handle has {like[key]}; call "
                 "sparsify with the same arguments as in the saved run."
             )
     for key in ("step", "updates"):
-        if not isinstance(state[key], int) or state[key] < 0:
+        if not _is_count(state[key]):
             raise CheckpointError(f"the checkpoint has {key} {state[key]!r}, expected a count.")
-    _check_layers(state["layers"], like["layers"])
-    _check_explored(state["explored"], like["explored"])
+    _check_names("layers", state["layers"], like["layers"])
+    _check_names("explored", state["explored"], like["explored"])
+    _check_names("topology", state["topology"], like["topology"])
+    for name, numbers in state["layers"].items():
+        _check_counts(name, numbers, like["layers"][name])
+    for name, mask in state["explored"].items():
+        _check_mask(name, mask, like["explored"][name])
 
 
-def _check_layers(layers: Any, expected: Mapping[str, list[int]]) -> None:
-    if not isinstance(layers, Mapping) or layers.keys() != expected.keys():
-        names = sorted(layers) if isinstance(layers, Mapping) else layers
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _check_names(key: str, found: object, expected: Mapping[str, Any]) -> None:
+    if not isinstance(found, Mapping) or found.keys() != expected.keys():
+        names = ", ".join(map(str, found)) if isinstance(found, Mapping) else repr(found)
         raise CheckpointError(
-            f"the checkpoint has layers {names}, this model has {sorted(expected)}."
+            f"the checkpoint has {key} of {names}; this model has {', '.join(expected)}."
         )
-    for name, numbers in layers.items():
-        if len(numbers) != 4 or not all(isinstance(n, int) and n >= 0 for n in numbers):
-            raise CheckpointError(f"the checkpoint's counts of {name} are damaged: {numbers!r}.")
-        if numbers[0] != expected[name][0]:
-            raise CheckpointError(
-                f"the checkpoint allocates {numbers[0]} connections to {name}, this handle "
-                f"{expected[name][0]}; use the same density and allocation."
-            )
 
 
-def _check_explored(explored: Any, expected: Mapping[str, Tensor]) -> None:
-    if not isinstance(explored, Mapping) or explored.keys() != expected.keys():
-        raise CheckpointError("the checkpoint's exploration masks belong to another model.")
-    for name, mask in explored.items():
-        if mask.dtype != torch.bool or mask.shape != expected[name].shape:
-            raise CheckpointError(
-                f"the checkpoint's exploration mask of {name} has dtype {mask.dtype} and shape "
-                f"{tuple(mask.shape)}, expected bool {tuple(expected[name].shape)}."
-            )
+def _check_counts(name: str, numbers: object, expected: list[int]) -> None:
+    whole = isinstance(numbers, list) and len(numbers) == len(expected)
+    if not whole or not all(map(_is_count, numbers)):  # type: ignore[call-overload]
+        raise CheckpointError(f"the checkpoint's counts of {name} are damaged: {numbers!r}.")
+    if numbers[0] != expected[0]:  # type: ignore[index]
+        raise CheckpointError(
+            f"the checkpoint allocates {numbers[0]} connections to {name}, this handle "  # type: ignore[index]
+            f"{expected[0]}; use the same density and allocation."
+        )
+
+
+def _check_mask(name: str, mask: object, expected: Tensor) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != expected.shape:
+        found = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+        raise CheckpointError(
+            f"the checkpoint's exploration mask of {name} is {found}, expected torch.bool "
+            f"{tuple(expected.shape)}."
+        )
 
 
 def save(path: str | os.PathLike[str], handle: "SparsityHandle", **extra: Any) -> None:
@@ -92,8 +106,13 @@ def save(path: str | os.PathLike[str], handle: "SparsityHandle", **extra: Any) -
     handle : SparsityHandle
         Handle of the run.
     **extra
-        More entries, such as a learning-rate scheduler's ``state_dict()``; tensors, numbers,
+        More entries, such as a learning-rate scheduler's ``state_dict()``: tensors, numbers,
         strings and containers of them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an extra entry has a reserved name or could not be read back without executing code.
 
     Examples
     --------
@@ -107,22 +126,30 @@ def save(path: str | os.PathLike[str], handle: "SparsityHandle", **extra: Any) -
     ...     checkpoint.load(pathlib.Path(folder) / "run.pt", handle)
     {'epoch': 3}
     """
-    target = Path(path)
+    for key, value in extra.items():
+        _check_extra(key, value)
     content = extra | {
         "model": handle.model.state_dict(),
         "optimizer": handle.optimizer.state_dict(),
         "handle": handle.state_dict(),
     }
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _check_extra(key: str, value: object) -> None:
+    if key in _OWN:
+        raise InvalidArgumentError(f"{key!r} is an entry of the checkpoint itself; rename it.")
+    buffer = io.BytesIO()
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        torch.save(value, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except Exception as error:  # pickling can raise anything; the cause is kept
+        raise InvalidArgumentError(
+            f"{key}={value!r} cannot be stored safely; use tensors, numbers, strings and "
+            "containers of them."
+        ) from error
 
 
 def load(path: str | os.PathLike[str], handle: "SparsityHandle") -> dict[str, Any]:
@@ -144,34 +171,55 @@ def load(path: str | os.PathLike[str], handle: "SparsityHandle") -> dict[str, An
     ------
     CheckpointError
         If the file is corrupted or does not fit; model, optimizer and handle are unchanged then.
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If the file cannot be opened.
+
+    Examples
+    --------
+    See `save`.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    if not isinstance(content, dict) or not {"model", "optimizer", "handle"} <= content.keys():
+    content = _read(Path(path))
+    if not isinstance(content, dict) or not set(_OWN) <= content.keys():
         raise CheckpointError(f"{path} is not a checkpoint written by sparsewire.")
-    check(content["handle"], like=handle.state_dict())
-    _check_model(content["model"], handle.model.state_dict())
-    optimizer = content.pop("optimizer")
-    try:
-        handle.optimizer.load_state_dict(optimizer)
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: the optimizer state does not fit: {error}") from error
-    handle.model.load_state_dict(content.pop("model"))
-    handle.load_state_dict(content.pop("handle"))
+    model, optimizer, state = (content.pop(key) for key in _OWN)
+    check(state, like=handle.state_dict())
+    _check_model(model, handle.model.state_dict())
+    for name, print_ in state["topology"].items():
+        if fingerprint(model[name + MASK_SUFFIX]) != print_:
+            raise CheckpointError(f"{path}: the mask of {name} is damaged.")
+    check_state(optimizer, handle.optimizer)
+    handle.optimizer.load_state_dict(optimizer)
+    handle.model.load_state_dict(model)
+    handle.load_state_dict(state)
     return content
 
 
-def _check_model(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    if found.keys() != expected.keys():
-        odd = sorted(found.keys() ^ expected.keys())
-        raise CheckpointError(f"the checkpoint is of another model; names differ: {odd[:6]}.")
-    for name, tensor in found.items():
-        if isinstance(tensor, Tensor) and tensor.shape != expected[name].shape:
+def _read(path: Path) -> object:
+    with path.open("rb") as file:
+        try:
+            # torch does not look at the checksums in its own files.
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+            file.seek(0)
+            content: object = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # parsing foreign bytes can raise anything; the cause is kept
             raise CheckpointError(
-                f"the checkpoint has {name} of shape {tuple(tensor.shape)}, the model has "
-                f"{tuple(expected[name].shape)}."
+                f"{path} is not a readable checkpoint: {type(error).__name__}: {error}"
+            ) from error
+    if damaged is not None:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {damaged} is damaged.")
+    return content
+
+
+def _check_model(found: object, expected: Mapping[str, Any]) -> None:
+    _check_names("model", found, expected)
+    assert isinstance(found, Mapping)
+    for name, value in expected.items():
+        if not isinstance(value, Tensor):
+            continue
+        other = found[name]
+        if not isinstance(other, Tensor) or other.shape != value.shape:
+            shape = tuple(other.shape) if isinstance(other, Tensor) else repr(other)
+            raise CheckpointError(
+                f"the checkpoint has {name} of shape {shape}, the model has {tuple(value.shape)}."
             )

@@ -12,6 +12,7 @@ carried out in `sparsewire.core.topology`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from sparsewire.core.errors import NonFiniteError
 
 
 def drop_count(active: int, fraction: float) -> int:
-    """Return ``floor(fraction * active)`` without binary rounding surprises.
+    """Return ``floor(fraction * active)`` for the number meant, not its binary neighbour.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ def drop_count(active: int, fraction: float) -> int:
     >>> 0.29 * 100 < 29, drop_count(100, 0.29)
     (True, 29)
     """
-    return min(active, math.floor(round(fraction * active, 9)))
+    exact = Fraction(repr(float(fraction))) * active
+    return min(active, math.floor(exact * (1 + Fraction(1, 2**51))))  # 1/3 of 3 is 1
 
 
 def lowest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -62,7 +64,7 @@ def lowest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
     Raises
     ------
     NonFiniteError
-        If a score is NaN or infinite.
+        If a score is NaN or infinite and there is a choice to make.
 
     Examples
     --------
@@ -123,7 +125,7 @@ def random_subset(n: int, count: int, generator: torch.Generator) -> Tensor:
     >>> random_subset(5, 5, torch.Generator()).tolist()
     [0, 1, 2, 3, 4]
     """
-    return torch.randperm(n, generator=generator)[:count].sort().values
+    return torch.randperm(n, generator=generator, device="cpu")[:count].sort().values
 
 
 def drop_smallest(values: Tensor, fraction: float, generator: torch.Generator) -> Tensor:

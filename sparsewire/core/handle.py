@@ -17,8 +17,9 @@ from torch.utils.hooks import RemovableHandle
 from sparsewire.core import checkpoint
 from sparsewire.core.analysis import Summary, count_uses, summarize
 from sparsewire.core.errors import NonFiniteError, StateError, UnsupportedError
+from sparsewire.core.masked import MaskedParameter
 from sparsewire.core.methods import Method
-from sparsewire.core.network import SparseNetwork
+from sparsewire.core.network import SparseNetwork, Trace
 from sparsewire.core.optimizer import (
     check_optimizer,
     gradient_scale,
@@ -29,6 +30,9 @@ from sparsewire.core.optimizer import (
     wrap_closure,
 )
 from sparsewire.core.selection import Decision
+
+# Weights written to through ``.data`` leave no trace; this many steps later they are masked again.
+_FULL_MASKING = 10
 
 
 class SparsityHandle:
@@ -57,12 +61,16 @@ class SparsityHandle:
         self.step = 0
         self._network = network
         self._decisions = decisions
-        self._gradients: dict[str, Tensor] = {}
-        self._gradients_masked = False
+        # By parameter name: the gradient tensor, and its dense values from before masking.
+        self._captured: dict[str, tuple[Tensor, Tensor]] = {}
         self._unverified = False
         self._finalized = False
-        # Whether weights and optimizer state are known to be zero where inactive.
+        # Whether weights and optimizer state are known to be zero where inactive, and whether the
+        # optimizer keeps them so if only the gradients are masked.
         self._settled = False
+        self._keeps_zeros = False
+        self._traces: list[Trace] = []
+        self._gradient_traces: list[Trace] = []
         self._hooks: list[RemovableHandle] = []
         self.attach(optimizer)
 
@@ -106,10 +114,11 @@ class SparsityHandle:
             optimizer.register_step_post_hook(self._after_step),
             optimizer.register_load_state_dict_post_hook(self._after_load),
         ]
-        self._settled = False
+        self._after_load(optimizer)
 
     def _after_load(self, optimizer: Optimizer) -> None:
         self._settled = False
+        self._keeps_zeros = maps_zero_to_zero(optimizer)
 
     def _detach(self) -> None:
         for hook in self._hooks:
@@ -122,7 +131,7 @@ class SparsityHandle:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave hooks and captured gradients out of copies and pickles."""
-        return self.__dict__ | {"_hooks": [], "_gradients": {}, "_gradients_masked": False}
+        return self.__dict__ | {"_hooks": [], "_captured": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Follow the copied optimizer."""
@@ -154,63 +163,75 @@ class SparsityHandle:
         if self._unverified:
             self.verify()
             self._unverified = False
-        if not self._settled or self._network.weights_changed():
+        if not self._settled or self._traces != self._network.traces(optimizer):
             self._network.zero_inactive_(optimizer)
-        replaced = wrap_closure(args, kwargs, self.mask_gradients)
-        if replaced is None and not self._gradients_masked:
-            self.mask_gradients()
+        replaced = wrap_closure(args, kwargs, self._capture_and_mask)
+        if replaced is None:
+            self._capture_and_mask()
         return replaced
+
+    def _capture_and_mask(self) -> None:
+        self.mask_gradients()
+        if step_is_skipped(self.optimizer):
+            self._captured.clear()
+        for name, (_, dense) in self._captured.items():
+            if not bool(torch.isfinite(dense).all()):
+                raise NonFiniteError(
+                    f"the gradient of {name} contains NaN or infinity at step {self.step + 1}, so "
+                    "connections cannot be grown by it; lower the learning rate, clip gradients, "
+                    "or skip such steps."
+                )
+        self._gradient_traces = self._network.gradient_traces()
 
     def mask_gradients(self) -> None:
         """Zero the gradients of inactive connections now instead of at the optimizer step.
 
         Only needed to clip the gradient norm of the sparse network: call it after ``backward`` (and
         ``scaler.unscale_``) and before ``clip_grad_norm_``. The dense gradients that growth needs
-        are captured first.
-
-        Raises
-        ------
-        NonFiniteError
-            If growth needs a gradient that contains NaN or infinity.
+        are captured first. Calling it more than once, or after every micro-batch, does no harm.
+        After abandoning a batch, clear gradients with ``zero_grad(set_to_none=True)``, torch's
+        default: gradients zeroed in place look like ones that still accumulate.
         """
         self._check_alive()
         when = self.method.when
-        due = when is not None and when.due(self.step + 1)
-        capture = due and self.method.needs_gradient and not step_is_skipped(self.optimizer)
+        capture = self.method.needs_gradient and when is not None and when.due(self.step + 1)
         for parameter in self._network.parameters:
             gradient = parameter.weight.grad
-            if gradient is None:
-                continue
-            if capture:
-                self._gradients[parameter.name] = self._captured(parameter.name, gradient)
-            parameter.zero_inactive_(gradient)
-        self._gradients_masked = True
+            if gradient is not None:
+                if capture:
+                    self._capture(parameter, gradient)
+                parameter.zero_inactive_(gradient)
 
-    def _captured(self, name: str, gradient: Tensor) -> Tensor:
-        if not bool(torch.isfinite(gradient).all()):
-            raise NonFiniteError(
-                f"the gradient of {name} contains NaN or infinity at step {self.step + 1}, so "
-                "connections cannot be grown by it; lower the learning rate, clip gradients, or "
-                "skip such steps."
-            )
-        return gradient.detach() / gradient_scale(self.optimizer)
+    def _capture(self, parameter: MaskedParameter, gradient: Tensor) -> None:
+        """Keep the dense gradient; add to what was kept of the same, still accumulating tensor."""
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        dense = gradient.detach().to(wide) / gradient_scale(self.optimizer)
+        source, before = self._captured.get(parameter.name, (None, dense))
+        if source is gradient and bool(torch.isfinite(before).all()):
+            fresh = dense.masked_fill(parameter.mask, 0)
+            if not bool(fresh.any()):
+                return
+            dense = torch.where(parameter.mask, dense, before + fresh)
+        self._captured[parameter.name] = (gradient, dense)
 
     def _after_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        self._gradients_masked = False
         if step_is_skipped(optimizer):
             return
-        if not (self._settled and maps_zero_to_zero(optimizer)):
+        untouched = self._gradient_traces == self._network.gradient_traces()
+        trusted = self._settled and self._keeps_zeros and untouched
+        if not trusted or self.step % _FULL_MASKING == 0:
             self._network.zero_inactive_(optimizer)
             self._settled = True
         if self.step == 0:
             warn_about_other_state(optimizer, self._network.parameters)
         self.step += 1
         if (when := self.method.when) is not None and when.due(self.step):
-            self._network.update_topology_(optimizer, self.step, self._gradients)
-            self._gradients.clear()
-        self._network.remember_weights()
+            gradients = {name: dense for name, (_, dense) in self._captured.items()}
+            self._network.update_topology_(optimizer, self.step, gradients)
+            self._captured.clear()
+        self._traces = self._network.traces(optimizer)
 
     # Reports
 
@@ -248,9 +269,8 @@ class SparsityHandle:
             ``print`` it for a table.
         """
         self._check_alive()
-        return summarize(
-            self._network, self._decisions, count_uses(self.model, example_input), self.step
-        )
+        uses = count_uses(self.model, self._decisions, example_input)
+        return summarize(self._network, self._decisions, uses, self.step)
 
     # Checkpoints
 
@@ -291,6 +311,5 @@ class SparsityHandle:
         checkpoint.check(state, like=self.state_dict())
         self.step = state["step"]
         self._network.load_state(state)
-        self._gradients.clear()
-        self._gradients_masked = False
+        self._captured.clear()
         self._unverified = True

@@ -11,12 +11,15 @@ References
 The layout follows RigL's masks (Evci et al., 2020, arXiv:1911.11134), kept as module buffers.
 """
 
+import hashlib
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from sparsewire.core.budget import LayerShape
+from sparsewire.core.errors import InvalidArgumentError
 
 MASK_SUFFIX = "_mask"
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -111,6 +114,19 @@ class MaskedParameter:
         delattr(self.module, self.mask_name)
 
 
+def fingerprint(mask: Tensor) -> str:
+    """Return a short digest of a mask, the same on every device and for every memory format.
+
+    Examples
+    --------
+    >>> import torch
+    >>> fingerprint(torch.tensor([True, False]))
+    '3ae820785f7a2994'
+    """
+    data = mask.detach().cpu().contiguous().numpy().tobytes()
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
 def masked_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
     """Yield (parameter name, parameter, mask) for every mask buffer found in a model.
 
@@ -126,16 +142,24 @@ def masked_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Ten
 
 
 @torch.no_grad()
-def apply_masks_(model: nn.Module) -> None:
-    """Zero every weight that the model's own mask buffers call inactive.
+def apply_masks_(model: nn.Module, source: nn.Module | None = None) -> None:
+    """Zero every weight of a copy of a sparsified model that its masks call inactive.
 
-    Use it on averaged copies (EMA, SWA) after a topology update: the average remembers connections
-    dropped since, while ``AveragedModel`` copies the current mask buffers.
+    Use it on averaged copies (EMA, SWA) after topology updates: an average remembers connections
+    dropped since. ``AveragedModel(model)`` copies the mask buffers with every update; a copy kept
+    by hand, and one made with ``use_buffers=True``, needs the present masks from `source`.
 
     Parameters
     ----------
     model : nn.Module
-        A sparsified model or a copy of one; changed in place.
+        A sparsified model or a copy of one; changed in place. An ``AveragedModel`` is unwrapped.
+    source : nn.Module or None, default None
+        Sparsified model whose masks are taken over first; None uses the copy's own.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If `model` carries no masks, or not those of `source`.
 
     Examples
     --------
@@ -148,5 +172,18 @@ def apply_masks_(model: nn.Module) -> None:
     >>> int(average.module.weight.count_nonzero())
     20
     """
-    for _, parameter, mask in masked_parameters(model):
+    if isinstance(model, AveragedModel):
+        model = model.module
+    found = {name: (parameter, mask) for name, parameter, mask in masked_parameters(model)}
+    if not found:
+        raise InvalidArgumentError("the model carries no masks; pass a copy made after sparsify.")
+    if source is not None:
+        present = {name: mask for name, _, mask in masked_parameters(source)}
+        if present.keys() != found.keys():
+            raise InvalidArgumentError(
+                f"the model has masks of {', '.join(found)}, the source of {', '.join(present)}."
+            )
+        for name, (_, mask) in found.items():
+            mask.copy_(present[name])
+    for parameter, mask in found.values():
         parameter.masked_fill_(~mask, 0)

@@ -15,11 +15,18 @@ from torch.optim import Optimizer
 
 from sparsewire.core.criteria import LayerView, random_subset
 from sparsewire.core.errors import CheckpointError, TopologyError
-from sparsewire.core.masked import MaskedParameter
+from sparsewire.core.masked import MaskedParameter, fingerprint
 from sparsewire.core.methods import Method
 from sparsewire.core.optimizer import state_tensors
 from sparsewire.core.selection import Decision
 from sparsewire.core.topology import LayerPlan, Plan, check, commit
+
+Trace = tuple[int, int, int]
+
+
+def trace(tensor: Tensor) -> Trace:
+    """Return identity, address and version of a tensor, which change when it is written to."""
+    return id(tensor), tensor.data_ptr(), tensor._version
 
 
 class SparseNetwork:
@@ -55,20 +62,16 @@ class SparseNetwork:
         self.grown = dict.fromkeys(targets, 0)
         self.active = self.count_active()
         self.explored = {p.name: p.mask.clone() for p in self.parameters}
-        self._seen: list[tuple[Tensor, int]] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Forget, in copies and pickles, which tensors were known to be masked."""
-        return self.__dict__ | {"_seen": []}
+        self._loaded: Mapping[str, str] = {}
 
     def _generator(self, layer: str, purpose: int | str) -> torch.Generator:
         """Return a generator that depends on seed, layer name and purpose alone."""
         key = f"{self.seed}/{layer}/{purpose}".encode()
         digest = hashlib.blake2b(key, digest_size=8).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+        return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest, "little") >> 1)
 
     def _draw_topology(self, parameter: MaskedParameter) -> None:
-        flat = torch.zeros(parameter.weight.numel(), dtype=torch.bool)
+        flat = torch.zeros(parameter.weight.numel(), dtype=torch.bool, device="cpu")
         for layer, offset in zip(parameter.layers, parameter.offsets, strict=True):
             count = self.method.count(self.targets[layer.name], layer.numel, 0)
             generator = self._generator(layer.name, "initial")
@@ -91,17 +94,21 @@ class SparseNetwork:
             for tensor in state_tensors(optimizer, parameter.weight):
                 parameter.zero_inactive_(tensor)
 
-    def remember_weights(self) -> None:
-        """Note that the weights, as they are now, are zero where inactive."""
-        self._seen = [(p.weight, p.weight._version) for p in self.parameters]
+    def traces(self, optimizer: Optimizer) -> list[Trace]:
+        """Return what tells whether weights and optimizer state are written to or replaced.
 
-    def weights_changed(self) -> bool:
-        """Tell whether a weight was replaced or written to since `remember_weights`."""
-        now = [(p.weight, p.weight._version) for p in self.parameters]
-        return len(now) != len(self._seen) or any(
-            weight is not seen or version != then
-            for (weight, version), (seen, then) in zip(now, self._seen, strict=True)
-        )
+        Writes through ``.data`` to the same memory leave no trace.
+        """
+        return [
+            trace(tensor)
+            for parameter in self.parameters
+            for tensor in (parameter.weight, *state_tensors(optimizer, parameter.weight))
+        ]
+
+    def gradient_traces(self) -> list[Trace]:
+        """Return the same of the gradients."""
+        gradients = (parameter.weight.grad for parameter in self.parameters)
+        return [trace(gradient) for gradient in gradients if gradient is not None]
 
     def update_topology_(
         self, optimizer: Optimizer, step: int, gradients: Mapping[str, Tensor]
@@ -166,20 +173,29 @@ class SparseNetwork:
         names = [layer.name for layer in parameter.layers]
         return [LayerView(*row) for row in zip(names, weights, masks, gradients, strict=True)]
 
+    def topology(self) -> dict[str, str]:
+        """Return a fingerprint of every parameter's mask."""
+        return {parameter.name: fingerprint(parameter.mask) for parameter in self.parameters}
+
     def verify(self) -> None:
         """Raise `CheckpointError` unless masks and weights of the model fit the bookkeeping."""
-        for name, count in self.count_active().items():
-            if count != self.active[name]:
-                raise CheckpointError(
-                    f"{name} has {count} active connections but the handle expects "
-                    f"{self.active[name]}; load model.state_dict() from the same checkpoint."
-                )
+        counts, prints = self.count_active(), self.topology()
         for parameter in self.parameters:
+            counted = {layer.name: counts[layer.name] for layer in parameter.layers}
+            expected = {name: self.active[name] for name in counted}
+            loaded = self._loaded.get(parameter.name, prints[parameter.name])
+            if counted != expected or loaded != prints[parameter.name]:
+                raise CheckpointError(
+                    f"the mask of {parameter.name} is not the one the handle expects (active "
+                    f"{counted}, expected {expected}); load model.state_dict() from the same "
+                    "checkpoint."
+                )
             if bool((parameter.weight.detach()[~parameter.mask] != 0).any()):
                 raise CheckpointError(
                     f"{parameter.name} has weights outside its mask; load model.state_dict() from "
                     "the same checkpoint, or call apply_masks_(model) after changing weights."
                 )
+        self._loaded = {}
 
     def state(self) -> dict[str, Any]:
         """Return counts and exploration masks as plain data."""
@@ -192,11 +208,13 @@ class SparseNetwork:
                 for name, target in self.targets.items()
             },
             "explored": {name: mask.clone() for name, mask in self.explored.items()},
+            "topology": self.topology(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over a checked `state`."""
         self.updates = state["updates"]
+        self._loaded = dict(state["topology"])
         for name, (_, active, dropped, grown) in state["layers"].items():
             self.active[name], self.dropped[name], self.grown[name] = active, dropped, grown
         self.explored = {

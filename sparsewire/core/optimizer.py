@@ -7,7 +7,7 @@ topology.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from torch.optim import (
     RMSprop,
 )
 
-from sparsewire.core.errors import UnsupportedError
+from sparsewire.core.errors import CheckpointError, UnsupportedError
 from sparsewire.core.masked import MaskedParameter
 
 Closure = Callable[[], Any]
@@ -82,10 +82,15 @@ def held_parameters(optimizer: Optimizer) -> list[Tensor]:
 def maps_zero_to_zero(optimizer: Optimizer) -> bool:
     """Tell whether weights of value, gradient and state 0 certainly stay so in a step.
 
-    True for the torch optimizers whose update has been checked for it, but not for subclasses. For
-    others, weights and state are masked after every step.
+    True for the torch optimizers whose update has been checked for it, but not for subclasses, and
+    only if ``eps`` does not vanish in the precision of a parameter, where 0 / 0 would be NaN.
     """
-    return type(optimizer) in _ZERO_TO_ZERO
+    return type(optimizer) in _ZERO_TO_ZERO and all(
+        group.get("eps", 1.0) >= torch.finfo(parameter.dtype).smallest_normal
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.is_floating_point()
+    )
 
 
 def state_tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
@@ -96,6 +101,49 @@ def state_tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
         for value in state.values()
         if isinstance(value, Tensor) and value.shape == parameter.shape
     ]
+
+
+def check_state(state: object, optimizer: Optimizer) -> None:
+    """Raise `CheckpointError` unless a ``state_dict`` fits the optimizer.
+
+    torch itself checks little: state of another optimizer or of wrong shape is taken over silently
+    and fails at the next step.
+    """
+    own = optimizer.state_dict()
+    if not isinstance(state, Mapping) or not own.keys() <= state.keys():
+        raise CheckpointError("the optimizer state of the checkpoint is damaged.")
+    groups = state["param_groups"]
+    fits = isinstance(groups, list) and len(groups) == len(own["param_groups"])
+    if not fits or not all(
+        isinstance(theirs, Mapping)
+        and optimizer.defaults.keys() <= theirs.keys()
+        and theirs["params"] == ours["params"]
+        for theirs, ours in zip(groups, own["param_groups"], strict=True)
+    ):
+        raise CheckpointError(
+            f"the checkpoint's optimizer differs in kind or parameters from this "
+            f"{type(optimizer).__name__}; build the same optimizer as in the saved run."
+        )
+    _check_entries(state["state"], optimizer)
+
+
+def _check_entries(entries: object, optimizer: Optimizer) -> None:
+    parameters = held_parameters(optimizer)
+    if (
+        not isinstance(entries, Mapping)
+        or not entries.keys() <= set(range(len(parameters)))
+        or not all(isinstance(entry, Mapping) for entry in entries.values())
+    ):
+        raise CheckpointError("the optimizer state of the checkpoint is damaged.")
+    for index, entry in entries.items():
+        shape = parameters[index].shape
+        for key, value in entry.items():
+            whole = isinstance(value, Tensor) and value.ndim > 0
+            if whole and maps_zero_to_zero(optimizer) and value.shape != shape:
+                raise CheckpointError(
+                    f"the checkpoint's optimizer state {key!r} has shape {tuple(value.shape)}, its "
+                    f"parameter {tuple(shape)}."
+                )
 
 
 def warn_about_other_state(optimizer: Optimizer, parameters: Sequence[MaskedParameter]) -> None:

@@ -80,7 +80,11 @@ class Every:
 
 
 class Schedule(ABC):
-    """A quantity in [0, 1] as a pure function of the step."""
+    """A quantity in [0, 1] as a pure function of the step.
+
+    A schedule of your own needs a ``repr`` that shows its parameters, as a dataclass has:
+    checkpoints compare it.
+    """
 
     @abstractmethod
     def __call__(self, step: int) -> float:
@@ -181,5 +185,7 @@ class CubicRamp(Schedule):
         """Return the fraction done at `step`."""
         if step >= self.end:
             return 1.0
-        progress = max(0.0, (step - self.begin) / (self.end - self.begin))
+        if step <= self.begin:
+            return 0.0
+        progress = (step - self.begin) / (self.end - self.begin)
         return 1.0 - (1.0 - progress) ** 3

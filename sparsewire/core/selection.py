@@ -5,13 +5,15 @@ embeddings when asked for; biases and normalisation never. Every weight gets a `
 reason, which the summary prints. Names are those of ``model.named_parameters()``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
 
 from sparsewire.core._validation import suggest
 from sparsewire.core.errors import (
@@ -43,6 +45,7 @@ _GATES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.RNN: (),
     nn.RNNCell: (),
 }
+_RECURRENT = re.compile(r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?")
 _ATTENTION = {
     "in_proj_weight": ("q", "k", "v"),
     "q_proj_weight": (),
@@ -69,6 +72,8 @@ class Decision:
         True if it gets a mask.
     reason : str
         Why, in a few words.
+    users : tuple of (nn.Module, str)
+        All modules that hold the parameter, with its name in each; more than one if it is tied.
     """
 
     name: str
@@ -77,6 +82,7 @@ class Decision:
     parts: tuple[str, ...]
     included: bool
     reason: str
+    users: tuple[tuple[nn.Module, str], ...] = ()
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -100,29 +106,35 @@ def packed_parts(module: nn.Module, parameter_name: str) -> tuple[str, ...] | No
     if isinstance(module, nn.MultiheadAttention):
         return _ATTENTION.get(parameter_name)
     for kind, gates in _GATES.items():
-        if isinstance(module, kind) and parameter_name.startswith("weight_"):
-            return () if parameter_name.startswith("weight_hr") else gates
+        if isinstance(module, kind) and (match := _RECURRENT.fullmatch(parameter_name)):
+            return () if match[1] == "hr" else gates
     return None
 
 
 class _Matcher:
-    """Decides whether selectors match a parameter; a match of an enclosing module counts too."""
+    """Decides whether selectors match a parameter.
+
+    A name, glob or type that matches an enclosing module matches too; a callable sees the module
+    that owns the parameter alone, so that it can be a negation.
+    """
 
     def __init__(self, model: nn.Module, selectors: Selectors, role: str) -> None:
-        self._modules = dict(model.named_modules())
-        single = isinstance(selectors, (str, type)) or callable(selectors)
+        self._modules = dict(model.named_modules(remove_duplicate=False))
+        single = isinstance(selectors, str) or not isinstance(selectors, Iterable)
         self._selectors: list[Selector] = [selectors] if single else list(selectors)  # type: ignore[list-item, arg-type]
-        known = [*(n for n in self._modules if n), *(n for n, _ in model.named_parameters())]
+        parameters = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        known = [*(name for name in self._modules if name), *parameters]
         for selector in self._selectors:
-            if isinstance(selector, str):
-                if not any(fnmatchcase(name, selector) for name in known):
-                    raise UnknownLayerError(
-                        f"{role} names {selector!r}, which matches no module or parameter of the "
-                        f"model.{suggest(selector, known)}"
-                    )
-            elif isinstance(selector, nn.Module) or not callable(selector):
+            if isinstance(selector, nn.Module) or not (
+                isinstance(selector, str) or callable(selector)
+            ):
                 raise InvalidArgumentError(
                     f"{role} takes names, globs, module types or callables, got {selector!r}."
+                )
+            if isinstance(selector, str) and not any(fnmatchcase(n, selector) for n in known):
+                raise UnknownLayerError(
+                    f"{role} names {selector!r}, which matches no module or parameter of the "
+                    f"model.{suggest(selector, known)}"
                 )
 
     def __call__(self, parameter: str) -> bool:
@@ -154,7 +166,8 @@ def select(
         Parameters held by the optimizer; others are left alone.
     include : selectors or None, default None
         Names, globs, module types or callables ``(module name, module) -> bool``; None means all
-        layers but embeddings. A selector that matches an enclosing module matches what is inside.
+        layers but embeddings. A name, glob or type that matches an enclosing module matches what is
+        inside; a callable is asked about the module that owns the weight.
     exclude : selectors, default ()
         What to leave dense; wins over `include`.
 
@@ -199,9 +212,10 @@ def select(
         )
         included, reason = reasons[chosen if refused is None else refused]
         if included and len(aliases) > 1:
-            reason += f", tied with {', '.join(a[0] for i, a in enumerate(aliases) if i != chosen)}"
+            reason += f", tied with {', '.join(name for name, _, _ in aliases[1:])}"
         parts = packed_parts(*aliases[chosen][1:]) or ()
-        decisions.append(Decision(*aliases[0], parts, included, reason))
+        users = tuple(dict.fromkeys((module, local) for _, module, local in aliases))
+        decisions.append(Decision(*aliases[0], parts, included, reason, users))
     if not any(decision.included for decision in decisions):
         raise NoMaskableLayersError(_nothing_left(decisions))
     return decisions
@@ -220,7 +234,7 @@ _Alias = tuple[str, nn.Module, str]
 def _aliases(model: nn.Module) -> Iterator[list[_Alias]]:
     """Yield the names under which each distinct parameter is reachable."""
     found: dict[int, list[_Alias]] = {}
-    for prefix, module in model.named_modules():
+    for prefix, module in model.named_modules(remove_duplicate=False):
         for name, parameter in module.named_parameters(recurse=False):
             full = f"{prefix}.{name}" if prefix else name
             found.setdefault(id(parameter), []).append((full, module, name))
@@ -233,10 +247,21 @@ def _check_ready(module: nn.Module, parameter_name: str) -> None:
         raise StateError(
             "the model has lazy layers without weights; run one batch through it before sparsify."
         )
-    if parameter_name + MASK_SUFFIX in dict(module.named_buffers(recurse=False)):
+    if parameter.is_meta:
         raise StateError(
-            f"the model is sparsified already ({type(module).__name__} has a buffer "
-            f"{parameter_name + MASK_SUFFIX}); call finalize() on its handle first."
+            "the model is on the meta device and has no weights; move it with to_empty() and "
+            "initialise it before sparsify."
+        )
+    mask_name = parameter_name + MASK_SUFFIX
+    if mask_name in dict(module.named_buffers(recurse=False)):
+        raise StateError(
+            f"the model is sparsified already ({type(module).__name__} has a buffer {mask_name}); "
+            "call finalize() on its handle first."
+        )
+    if hasattr(module, mask_name):
+        raise StateError(
+            f"{type(module).__name__} has an attribute {mask_name}, the name of the mask that "
+            "sparsify would add; rename it."
         )
 
 
@@ -245,6 +270,8 @@ def _reason(
 ) -> tuple[bool, str]:
     name, module, parameter_name = alias
     parameter = module.get_parameter(parameter_name)
+    if isinstance(module, parametrize.ParametrizationList):
+        return False, "behind a parametrization"
     if packed_parts(module, parameter_name) is None:
         return False, "bias or not a layer's weight matrix"
     if (obstacle := _obstacle(module, parameter, held)) is not None:

@@ -102,7 +102,7 @@ def sparsify(
     resolved = resolve_method(method)
     rule = resolve_allocation(allocation)
     check_optimizer(optimizer, dynamic=resolved.when is not None)
-    check_integer("seed", seed, minimum=0)
+    seed = check_integer("seed", seed, minimum=0)
     if not isinstance(model, nn.Module):
         raise UnsupportedError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
     if budget not in ("maskable", "model"):

@@ -127,8 +127,8 @@ def plan_drop_and_grow(
         dropped, grown = dropped[~again], grown[~torch.isin(grown, dropped[again])]
     values = None
     if grown_std > 0:
-        draw = torch.randn(grown.numel(), generator=generator) * grown_std
-        values = draw.to(layer.weight)
+        draw = torch.randn(grown.numel(), generator=generator, device="cpu", dtype=torch.float32)
+        values = (draw * grown_std).to(layer.weight)
     return LayerPlan(layer.name, dropped, grown, values)
 
 
@@ -159,6 +159,10 @@ def check(plan: LayerPlan, layer: LayerView, count: int) -> None:
             f"{plan.name}: {plan.values.numel()} initial values for {plan.grown.numel()} "
             "grown connections."
         )
+    if plan.values is not None and not bool(
+        torch.isfinite(plan.values.to(layer.weight.dtype)).all()
+    ):
+        raise TopologyError(f"{plan.name}: initial values contain NaN or infinity.")
 
 
 @torch.no_grad()
@@ -194,7 +198,7 @@ def commit(
     for plan, offset in pairs:
         if plan.values is not None:
             place = torch.unravel_index(plan.grown + offset, weight.shape)
-            weight.index_put_(place, plan.values)
+            weight.index_put_(place, plan.values.to(weight.dtype))
 
 
 def _scatter(positions: Sequence[Tensor], like: Tensor) -> Tensor:

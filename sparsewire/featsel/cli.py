@@ -276,7 +276,7 @@ def _fit(selector: Any, table: Table) -> Any:
 
 def _write(request: _Request, table: Table, selector: Any, seconds: float) -> None:
     """Write every file; the JSON comes last, so that it stands for a complete result."""
-    from sparsewire.featsel._files import replacing
+    from sparsewire.core._files import replacing
     from sparsewire.featsel.tables import write_selected
 
     write_selected(table, selector.support_, request.table_file)

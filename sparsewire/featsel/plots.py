@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsewire.featsel._files import replacing
+from sparsewire.core._files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

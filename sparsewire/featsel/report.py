@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from sparsewire.featsel._files import replacing
+from sparsewire.core._files import replacing
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -26,9 +26,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sparsewire.core._files import replacing
 from sparsewire.core._validation import suggest
 from sparsewire.core.errors import InvalidArgumentError
-from sparsewire.featsel._files import replacing
 
 _ENCODING = "utf-8-sig"  # plain UTF-8, with or without the mark that spreadsheets put in front
 _RESERVED = ("X", "feature_names", "file", "allow_pickle")  # the last two: numpy.savez's arguments

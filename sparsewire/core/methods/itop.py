@@ -50,7 +50,7 @@ class ITOP(BaseDropAndGrow):
     _annealed_to = 0.005
 
     def __post_init__(self) -> None:
-        if self.growth not in GROW_RULES:
+        if self.growth not in tuple(GROW_RULES):
             raise InvalidArgumentError(
                 f"growth must be 'random' or 'gradient', got {self.growth!r}."
             )

@@ -1,9 +1,9 @@
 """SET: sparse evolutionary training."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
+from sparsewire.core._validation import check_positive
 from sparsewire.core.criteria import DROP_RULES, RANDOM, DropRule, GrowRule
 from sparsewire.core.errors import InvalidArgumentError
 from sparsewire.core.methods.base import BaseDropAndGrow
@@ -51,12 +51,9 @@ class SET(BaseDropAndGrow):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.drop not in DROP_RULES:
+        if self.drop not in tuple(DROP_RULES):
             raise InvalidArgumentError(f"drop must be 'sign' or 'magnitude', got {self.drop!r}.")
-        if not 0 <= self.grown_std < math.inf:
-            raise InvalidArgumentError(
-                f"grown_std must be a finite number >= 0, got {self.grown_std!r}."
-            )
+        check_positive("grown_std", self.grown_std, or_zero=True)
 
     @property
     def _drop(self) -> DropRule:

@@ -4,9 +4,8 @@ A temporary file in the same folder, moved into place when it is complete. What 
 whether an existing file may be replaced, is the caller's business.
 """
 
-from __future__ import annotations
-
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,9 +37,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['note.txt']
     """
     final = Path(path)
-    temporary = final.with_name(f".{final.stem}.{os.getpid()}{final.suffix}")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = final.with_name(f".{final.stem}.{writer}{final.suffix}")
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut could leave an empty file in place
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
