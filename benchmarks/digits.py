@@ -47,7 +47,7 @@ def accuracy(method: Method, density: float, seed: int) -> float:
     for _ in range(STEPS):
         batch = torch.randint(len(labels), (128,), generator=order)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(model(inputs[batch]), labels[batch]))
         optimizer.step()
     with torch.no_grad():
         predicted = model(torch.from_numpy(X_test)).argmax(1).numpy()

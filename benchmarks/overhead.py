@@ -47,7 +47,7 @@ def training_step(
     def step() -> None:
         x, y = next(pool)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(model(x), y))
         optimizer.step()
 
     return step

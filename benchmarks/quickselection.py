@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -47,7 +48,7 @@ def run(name: str, seed: int, epochs: int, method: str) -> dict[str, float | str
         )
         support = selector.fit(data.X[rows].astype(np.float32)).order_[:k]
     seconds = time.perf_counter() - started
-    protocol = "clean" if name == "madelon" else "neurofs"
+    protocol: Literal["clean", "neurofs"] = "clean" if name == "madelon" else "neurofs"
     scores = evaluate(data.X, data.y, support, protocol=protocol, n_train=data.n_train, seed=seed)
     percent = {judge: 100 * scores[judge] for judge in JUDGES}
     return {"data": name, "method": method, "seed": seed, "k": k, "seconds": seconds, **percent}

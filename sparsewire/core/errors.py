@@ -48,3 +48,7 @@ class NonFiniteError(SparsewireError, ArithmeticError):
 
 class TopologyError(SparsewireError, RuntimeError):
     """A topology update would break an invariant; nothing was changed."""
+
+
+class TrainingDivergedError(SparsewireError, RuntimeError):
+    """Training ran into NaN or infinity; the message names the epoch and what to change."""

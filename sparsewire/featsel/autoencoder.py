@@ -20,7 +20,8 @@ class Autoencoder(nn.Module):
     n_features, hidden_size : int
         Width of input and output, and of the hidden layer.
     dropout : float
-        Share of hidden neurons silenced in a forward pass; the others are scaled up.
+        Share of hidden neurons silenced in a forward pass. The gradient passes as if none were, and
+        the others are not scaled up, as in the released QuickSelection code.
     output_activation : {"linear", "tanh"}
         Activation of the output layer.
     generator : torch.Generator
@@ -47,9 +48,8 @@ class Autoencoder(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        # Built on "meta" first, because nn.Linear draws from the global random number generator.
-        self.encoder = nn.Linear(n_features, hidden_size, device="meta").to_empty(device="cpu")
-        self.decoder = nn.Linear(hidden_size, n_features, device="meta").to_empty(device="cpu")
+        self.encoder = _empty_linear(n_features, hidden_size)
+        self.decoder = _empty_linear(hidden_size, n_features)
         self.dropout = dropout
         self.output_activation = output_activation
         with torch.no_grad():
@@ -61,10 +61,17 @@ class Autoencoder(nn.Module):
         """Return the reconstruction of `x`, shape (n, n_features), with dropout drawn anew."""
         hidden = torch.sigmoid(self.encoder(x))
         if self.dropout:
-            kept = torch.rand(hidden.shape, generator=generator) >= self.dropout
-            hidden = hidden * kept.to(hidden) / (1 - self.dropout)
+            draw = torch.rand(hidden.shape, generator=generator, device="cpu", dtype=torch.float32)
+            kept = (draw >= self.dropout).to(hidden)
+            # The value is that of dropout, the gradient that of no dropout.
+            hidden = hidden + (hidden * kept - hidden).detach()
         output: Tensor = self.decoder(hidden)
         return torch.tanh(output) if self.output_activation == "tanh" else output
+
+
+def _empty_linear(n_in: int, n_out: int) -> nn.Linear:
+    """Build a layer on "meta", as its usual initialisation draws from the global generator."""
+    return nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
 
 
 def resolve_device(device: str) -> torch.device:

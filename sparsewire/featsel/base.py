@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.feature_selection import SelectorMixin
 from sklearn.utils import check_random_state
@@ -74,16 +75,26 @@ class BaseSparseSelector(SelectorMixin, BaseEstimator):
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], ensure_min_samples=2
         )
+        self._reject_booleans()
         self.n_features_to_select_ = self._resolve_count(X.shape[1])
         scaler = RowScaler(X, self.scale)
         self._check_constant(scaler.constant)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        importances = self._train(scaler, X.shape[0], seed)
+        with torch.inference_mode(False), torch.enable_grad():
+            importances = self._train(scaler, X.shape[0], seed)
         self.feature_importances_ = np.where(scaler.constant, 0.0, importances)
         # A constant feature ranks below every other, even one whose importance is 0 too.
         self.order_ = np.lexsort((-self.feature_importances_, scaler.constant))
         self._rank()
         return self
+
+    def _reject_booleans(self) -> None:
+        """Refuse True and False, which scikit-learn's own validation takes for integers."""
+        for name, value in self.get_params(deep=False).items():
+            if name != "verbose" and isinstance(value, (bool, np.bool_)):
+                raise InvalidArgumentError(
+                    f"{name} must not be a bool, got {value!r}; use a number."
+                )
 
     def _rank(self) -> None:
         chosen = self.order_[: self.n_features_to_select_]
@@ -95,11 +106,6 @@ class BaseSparseSelector(SelectorMixin, BaseEstimator):
 
     def _resolve_count(self, n_features: int) -> int:
         wanted = self.n_features_to_select
-        if isinstance(wanted, (bool, np.bool_)):
-            raise InvalidArgumentError(
-                f"n_features_to_select must be an integer >= 1, a fraction in (0, 1] or None, "
-                f"got {wanted!r}."
-            )
         if wanted is None:
             return max(1, n_features // 2)
         if not isinstance(wanted, int | np.integer):
@@ -122,7 +128,7 @@ class BaseSparseSelector(SelectorMixin, BaseEstimator):
                 f"{int(constant.sum())} of {len(constant)} features are constant; they get "
                 "importance 0 and rank last.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _get_support_mask(self) -> npt.NDArray[np.bool_]:

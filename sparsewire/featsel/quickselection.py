@@ -21,7 +21,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 from tqdm import tqdm
 
-from sparsewire.core import SET, Constant, Method, SetEpsilon, SparsityHandle, Static, sparsify
+from sparsewire.core import (
+    SET,
+    Constant,
+    Method,
+    NonFiniteError,
+    SetEpsilon,
+    SparsityHandle,
+    Static,
+    TrainingDivergedError,
+    sparsify,
+)
 from sparsewire.featsel.autoencoder import INITIAL_STD, Autoencoder, resolve_device, to_csr
 from sparsewire.featsel.base import BaseSparseSelector
 from sparsewire.featsel.rows import Floats, RowScaler, shuffled_batches
@@ -48,7 +58,7 @@ class QuickSelection(BaseSparseSelector):
         Standard deviation of the Gaussian noise added to the scaled inputs (paper), drawn afresh
         for every batch.
     dropout : float, default 0.2
-        Share of hidden neurons silenced per batch (released code).
+        Share of hidden neurons silenced per batch, in the forward pass only (released code).
     output_activation : {"linear", "tanh"}, default "linear"
         The paper's runs use "tanh" on Madelon and "linear" elsewhere.
     scale : {"standard", "minmax"} or None, default "standard"
@@ -100,13 +110,16 @@ class QuickSelection(BaseSparseSelector):
     ValueError
         From `fit`, on unusable data or parameters.
     RuntimeError
-        From `fit`, if the loss becomes infinite or CUDA is asked for and absent.
+        From `fit`, if training diverges (`TrainingDivergedError`) or CUDA is asked for and absent.
 
     Notes
     -----
     Known slips of the released code are not repeated: the importance is that of the final weights,
-    noise is fresh in every batch, dropout enters the gradient, and the tanh derivative is taken at
-    the right place. ``storage="masked"`` saves no time over a dense network.
+    noise is fresh in every batch, and the tanh derivative is taken at the right place. One is kept
+    on purpose: dropout does not enter the gradient. With it, or without any dropout, inputs that
+    hardly ever vary overtake the others in long runs on standardised MNIST.
+
+    ``storage="masked"`` saves no time over a dense network.
 
     Examples
     --------
@@ -204,9 +217,10 @@ class QuickSelection(BaseSparseSelector):
             loss = 0.0
             for index in shuffled_batches(n_samples, batch_size, shuffler):
                 clean = torch.from_numpy(rows.rows(index)).to(device)
-                loss += self._step(network, optimizer, clean, generator) * len(index)
-            self._check_loss(loss, epoch)
+                loss += self._step(network, optimizer, clean, generator, epoch) * len(index)
             self._record(handle, loss / n_samples, time.perf_counter() - started)
+        if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
+            raise self._diverged(self.epochs - 1)
         self.n_iter_ = self.epochs
         self.density_ = handle.density()
         masks = handle.masks()
@@ -234,8 +248,10 @@ class QuickSelection(BaseSparseSelector):
         optimizer: torch.optim.SGD,
         clean: Tensor,
         generator: torch.Generator,
+        epoch: int,
     ) -> float:
-        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        noise = torch.randn(clean.shape, generator=generator, device="cpu", dtype=torch.float32)
+        noise = noise.to(clean.device)
         output = network(clean + self.noise * noise, generator)
         loss = 0.5 * (output - clean).square().sum(1).mean()
         optimizer.zero_grad()
@@ -243,15 +259,20 @@ class QuickSelection(BaseSparseSelector):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(1 - self.weight_decay)
-        optimizer.step()
-        return float(loss.detach())
+        value = float(loss.detach())
+        try:
+            optimizer.step()
+        except NonFiniteError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise self._diverged(epoch)
+        return value
 
-    def _check_loss(self, loss: float, epoch: int) -> None:
-        if not math.isfinite(loss):
-            raise RuntimeError(
-                f"training diverged in epoch {epoch + 1}: the loss is {loss}. Lower "
-                f"learning_rate={self.learning_rate}, or scale the features (scale='standard')."
-            )
+    def _diverged(self, epoch: int) -> TrainingDivergedError:
+        return TrainingDivergedError(
+            f"training diverged in epoch {epoch + 1}: weights or loss are not finite. Lower "
+            f"learning_rate={self.learning_rate}, or scale the features (scale='standard')."
+        )
 
     def _record(self, handle: SparsityHandle, loss: float, seconds: float) -> None:
         masks = handle.masks()

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+from sparsewire.core import InvalidArgumentError
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,20 +29,24 @@ class RowScaler:
         The data; never changed.
     scale : {"standard", "minmax"} or None
         Standard score per column, the range [0, 1] per column, or the values as they are.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a column cannot be scaled in double precision.
     """
 
     def __init__(self, X: Any, scale: str | None) -> None:
         self._X = X
-        low, high = _extremes(X)
-        self.constant = high == low
-        zeros, ones = np.zeros(X.shape[1]), np.ones(X.shape[1])
-        if scale == "standard":
-            self._shift, self._factor = _moments(X)
-        elif scale == "minmax":
-            self._shift, self._factor = low, high - low
-        else:
-            self._shift, self._factor = zeros, ones
-        self._factor = np.where(self.constant | (self._factor == 0), 1.0, self._factor)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._shift, self._factor, self.constant = _statistics(X, scale)
+        unusable = ~np.isfinite(self._shift) | ~np.isfinite(self._factor) | (self._factor <= 0)
+        if unusable.any():
+            raise InvalidArgumentError(
+                f"{int(unusable.sum())} feature(s), the first at index "
+                f"{int(unusable.argmax())}, have values too large or too close together to be "
+                "scaled in double precision; rescale or drop them."
+            )
 
     def rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the scaled rows, shape (len(index), d)."""
@@ -47,6 +54,20 @@ class RowScaler:
         dense = batch.toarray() if sparse.issparse(batch) else batch
         scaled: Floats = (dense.astype(np.float64) - self._shift) / self._factor
         return scaled.astype(np.float32)
+
+
+def _statistics(X: Any, scale: str | None) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Return shift and factor of every column, and which columns are constant."""
+    low, high = _extremes(X)
+    constant = high == low
+    shift, factor = np.zeros(X.shape[1]), np.ones(X.shape[1])
+    if scale == "standard":
+        mean, factor = _moments(X)
+        # The mean of equal huge values carries a rounding error that is no small input.
+        shift = np.where(constant, low, mean)
+    elif scale == "minmax":
+        shift, factor = low, high - low
+    return shift, np.where(constant, 1.0, factor), constant
 
 
 def _extremes(X: Any) -> tuple[Floats, Floats]:
@@ -60,9 +81,9 @@ def _moments(X: Any) -> tuple[Floats, Floats]:
     if not sparse.issparse(X):
         return X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
     wide = X.astype(np.float64)
-    mean = np.asarray(wide.mean(axis=0)).ravel()
-    square = np.asarray(wide.multiply(wide).mean(axis=0)).ravel()
-    return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
+    wide.sum_duplicates()  # else mean_variance_axis is wrong where an entry is stored twice
+    mean, variance = mean_variance_axis(wide, axis=0)
+    return mean, np.sqrt(variance)
 
 
 def shuffled_batches(

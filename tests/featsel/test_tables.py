@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sparsewire.core._files import replacing
 from sparsewire.core.errors import InvalidArgumentError
-from sparsewire.featsel._files import replacing
 from sparsewire.featsel.tables import read_table, write_selected
 
 X = np.array([[1.0, 0.1, -3.0], [2.0, 1 / 3, 5e-324], [7.0, 1e300, 0.25]])
