@@ -1,4 +1,4 @@
-"""The README's Python blocks and `sparsewire` commands run as they are written."""
+"""The Python blocks and `sparsewire` commands of README and guide run as they are written."""
 
 import re
 import shlex
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks() -> Iterator[tuple[str, int, str]]:
+def blocks(page: Path) -> Iterator[tuple[str, int, str]]:
     """Language, number of lines before it, and text of each fenced block."""
-    text = README.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     for match in FENCE.finditer(text):
         yield match[1], text.count("\n", 0, match.start(2)), match[2]
 
@@ -34,18 +35,28 @@ def run_command(command: str, folder: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
+def run_blocks(page: Path, folder: Path) -> dict[str, int]:
+    ran = {"python": 0, "bash": 0}
+    for language, offset, text in blocks(page):
+        if language == "python":
+            # The blank lines make a traceback point at the page's own lines.
+            exec(compile("\n" * offset + text, str(page), "exec"), {"__name__": "__main__"})
+            ran["python"] += 1
+        elif language == "bash":
+            for command in commands(text):
+                run_command(command, folder)
+                ran["bash"] += 1
+    return ran
+
+
 # Three pixels of the digits are blank in every picture, and the selector says so.
 @pytest.mark.filterwarnings("ignore:3 of 64 features are constant:UserWarning")
 def test_readme_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the blocks share it: one writes the table that another reads
-    ran = {"python": 0, "bash": 0}
-    for language, offset, text in blocks():
-        if language == "python":
-            # The blank lines make a traceback point at the README's own lines.
-            exec(compile("\n" * offset + text, str(README), "exec"), {"__name__": "__main__"})
-            ran["python"] += 1
-        elif language == "bash":
-            for command in commands(text):
-                run_command(command, tmp_path)
-                ran["bash"] += 1
+    ran = run_blocks(README, tmp_path)
     assert all(ran.values()), f"the README must show both ways in, found {ran}"
+
+
+def test_guide_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_blocks(GUIDE, tmp_path)["python"] == 2

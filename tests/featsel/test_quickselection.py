@@ -244,7 +244,7 @@ class _Reference:
         self.velocities = [np.zeros_like(p) for p in (*self.weights, *self.biases)]
 
     def step(self, clean: Floats, noisy: Floats, kept: Floats) -> float:
-        """Take one step; `kept` is the dropout mask of the forward pass. Return the loss before it."""
+        """Take one step, `kept` being the mask of the dropout; return the loss before it."""
         (encoder, decoder), (inner, outer) = self.weights, self.biases
         hidden = 1 / (1 + np.exp(-(noisy @ encoder + inner)))
         thinned = hidden * kept
