@@ -1,0 +1,38 @@
+"""Every example runs, on little data, and leaves behind what it promises."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ARGUMENTS = {"demo.py": ["--quick", "--output", "out"], "select_features.py": []}
+
+
+def run(name: str, folder: Path) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "SPARSEWIRE_DATA"}
+    command = [sys.executable, str(EXAMPLES / name), *ARGUMENTS[name]]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_run_here() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == ARGUMENTS.keys()
+
+
+def test_the_demo_prints_its_table_and_writes_a_self_contained_report(tmp_path: Path) -> None:
+    text = run("demo.py", tmp_path)
+    assert "QuickSelection" in text
+    assert "F-test" in text
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert pictures == {"digits_accuracy", "digits_pixels", "digits_training"}
+    assert page.count("data:image/png;base64,") == len(pictures)
+    assert "http" not in page.replace("https://", "http").split("base64,")[0]
+
+
+def test_the_selection_example_names_its_features(tmp_path: Path) -> None:
+    assert run("select_features.py", tmp_path).strip()
