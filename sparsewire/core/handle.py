@@ -6,6 +6,7 @@ state and runs the due topology update. It also reports, checkpoints and finally
 sparsity. The state itself is a `sparsewire.core.network.SparseNetwork`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch.utils.hooks import RemovableHandle
 
 from sparsewire.core import checkpoint
 from sparsewire.core.analysis import Summary, count_uses, summarize
-from sparsewire.core.errors import NonFiniteError, StateError, UnsupportedError
+from sparsewire.core.criteria import check_finite
+from sparsewire.core.errors import StateError, UnsupportedError
 from sparsewire.core.masked import MaskedParameter
 from sparsewire.core.methods import Method
 from sparsewire.core.network import SparseNetwork, Trace
@@ -175,12 +177,9 @@ class SparsityHandle:
         if step_is_skipped(self.optimizer):
             self._captured.clear()
         for name, (_, dense) in self._captured.items():
-            if not bool(torch.isfinite(dense).all()):
-                raise NonFiniteError(
-                    f"the gradient of {name} contains NaN or infinity at step {self.step + 1}, so "
-                    "connections cannot be grown by it; lower the learning rate, clip gradients, "
-                    "or skip such steps."
-                )
+            check_finite(
+                dense, f"entries of the gradient of {name} captured at step {self.step + 1}"
+            )
         self._gradient_traces = self._network.gradient_traces()
 
     def mask_gradients(self) -> None:
@@ -207,7 +206,7 @@ class SparsityHandle:
         wide = torch.promote_types(gradient.dtype, torch.float32)
         dense = gradient.detach().to(wide) / gradient_scale(self.optimizer)
         source, before = self._captured.get(parameter.name, (None, dense))
-        if source is gradient and bool(torch.isfinite(before).all()):
+        if source is gradient and all(map(math.isfinite, before.aminmax())):
             fresh = dense.masked_fill(parameter.mask, 0)
             if not bool(fresh.any()):
                 return

@@ -73,12 +73,16 @@ class MaskedParameter:
     @property
     def weight(self) -> nn.Parameter:
         """The parameter."""
-        return self.module.get_parameter(self.parameter_name)
+        weight = self.module._parameters[self.parameter_name]
+        assert weight is not None
+        return weight
 
     @property
     def mask(self) -> Tensor:
         """The mask buffer, True where a connection is active."""
-        return self.module.get_buffer(self.mask_name)
+        mask = self.module._buffers[self.mask_name]
+        assert mask is not None
+        return mask
 
     @property
     def offsets(self) -> list[int]:

@@ -82,7 +82,7 @@ class SparseNetwork:
     def count_active(self) -> dict[str, int]:
         """Count the True entries of every layer's mask."""
         return {
-            layer.name: int(mask.sum())
+            layer.name: int(mask.count_nonzero())
             for parameter in self.parameters
             for layer, mask in zip(parameter.layers, parameter.split(parameter.mask), strict=True)
         }
@@ -153,7 +153,7 @@ class SparseNetwork:
         plans: list[LayerPlan] = []
         for parameter in self.parameters:
             for view in self._views(parameter, gradients.get(parameter.name)):
-                if (found := int(view.mask.sum())) != self.active[view.name]:
+                if (found := int(view.mask.count_nonzero())) != self.active[view.name]:
                     raise TopologyError(
                         f"{view.name} has {found} active connections instead of "
                         f"{self.active[view.name]}: its mask was changed from outside."

@@ -121,7 +121,7 @@ def plan_drop_and_grow(
     dropped = active[drop.pick(layer.weight[active], fraction, generator)]
     kept = layer.mask.clone()
     kept[dropped] = False
-    grown = grow.pick(layer, (~kept).nonzero().squeeze(1), dropped.numel(), generator)
+    grown = grow.pick(layer, ~kept, dropped.numel(), generator)
     if keep_regrown:
         again = torch.isin(dropped, grown)
         dropped, grown = dropped[~again], grown[~torch.isin(grown, dropped[again])]
@@ -141,7 +141,7 @@ def check(plan: LayerPlan, layer: LayerView, count: int) -> None:
     for role, index in (("dropped", plan.dropped), ("grown", plan.grown)):
         if index.numel() and (int(index.min()) < 0 or int(index.max()) >= layer.mask.numel()):
             raise TopologyError(f"{plan.name}: {role} positions lie outside the layer.")
-        if int(_scatter([index], layer.mask).sum()) != index.numel():
+        if int(_scatter([index], layer.mask).count_nonzero()) != index.numel():
             raise TopologyError(f"{plan.name}: {role} positions repeat.")
     after = layer.mask.clone()
     if not bool(after[plan.dropped].all()):
@@ -150,7 +150,7 @@ def check(plan: LayerPlan, layer: LayerView, count: int) -> None:
     if bool(after[plan.grown].any()):
         raise TopologyError(f"{plan.name}: the plan grows connections that are active already.")
     after[plan.grown] = True
-    if (active := int(after.sum())) != count:
+    if (active := int(after.count_nonzero())) != count:
         raise TopologyError(
             f"{plan.name}: the plan leaves {active} connections instead of {count}."
         )

@@ -316,6 +316,12 @@ def test_the_scale_of_a_layer_does_not_change_what_it_drops(pick: Drop, scale: f
     assert torch.equal(pick(values * scale, 0.3, generator()), plain)
 
 
+def among(positions: list[int], n: int) -> Tensor:
+    mask = torch.zeros(n, dtype=torch.bool)
+    mask[positions] = True
+    return mask
+
+
 def view(gradient: list[float] | None, mask: list[bool]) -> LayerView:
     return LayerView(
         "demo",
@@ -333,8 +339,8 @@ def test_gradient_growth_takes_the_largest_magnitudes_among_the_candidates(
     candidates = sorted(data.draw(positions))
     count = data.draw(st.integers(0, len(candidates)))
     layer = view(gradient, [False] * len(gradient))
-    index = torch.tensor(candidates, dtype=torch.int64)
-    grown = grow_largest_gradient(layer, index, count, generator()).tolist()
+    mask = among(candidates, len(gradient))
+    grown = grow_largest_gradient(layer, mask, count, generator()).tolist()
     assert set(grown) <= set(candidates)
     assert len(grown) == len(set(grown)) == count
     best = sorted((abs(gradient[i]) for i in candidates), reverse=True)[:count]
@@ -343,19 +349,19 @@ def test_gradient_growth_takes_the_largest_magnitudes_among_the_candidates(
 
 def test_gradient_growth_ignores_the_sign_of_the_gradient() -> None:
     layer = view([1.0, -9.0, 2.0, 8.0], [False] * 4)
-    assert grow_largest_gradient(layer, torch.arange(4), 2, generator()).tolist() == [1, 3]
+    assert grow_largest_gradient(layer, among([0, 1, 2, 3], 4), 2, generator()).tolist() == [1, 3]
 
 
 def test_gradient_growth_never_looks_beyond_the_candidates() -> None:
     layer = view([float("nan"), 1.0, 100.0, 2.0], [True, False, False, False])
-    assert grow_largest_gradient(layer, torch.tensor([1, 3]), 1, generator()).tolist() == [3]
+    assert grow_largest_gradient(layer, among([1, 3], 4), 1, generator()).tolist() == [3]
 
 
 def test_gradient_growth_among_zero_gradients_is_exact_and_even() -> None:
     layer = view([0.0, -0.0] * 10, [False] * 20)
     hits = np.zeros(20)
     for seed in range(200):
-        grown = grow_largest_gradient(layer, torch.arange(20), 5, generator(seed))
+        grown = grow_largest_gradient(layer, torch.ones(20, dtype=torch.bool), 5, generator(seed))
         assert len(set(grown.tolist())) == 5
         hits[grown.numpy()] += 1
     assert hits.min() > 20  # 50 expected each, standard deviation 6.1
@@ -364,20 +370,20 @@ def test_gradient_growth_among_zero_gradients_is_exact_and_even() -> None:
 
 def test_gradient_growth_without_a_gradient_names_the_layer() -> None:
     with pytest.raises(ValueError, match="demo: gradient growth needs a captured gradient"):
-        grow_largest_gradient(view(None, [False]), torch.arange(1), 1, generator())
+        grow_largest_gradient(view(None, [False]), among([0], 1), 1, generator())
 
 
 def test_gradient_growth_refuses_candidates_with_gradients_that_are_not_finite() -> None:
     layer = view([1.0, float("inf"), 2.0], [False] * 3)
     with pytest.raises(NonFiniteError):
-        grow_largest_gradient(layer, torch.arange(3), 2, generator())
+        grow_largest_gradient(layer, among([0, 1, 2], 3), 2, generator())
 
 
 def test_random_growth_is_uniform_over_the_candidates() -> None:
     candidates, hits = torch.tensor([2, 3, 5, 7, 11]), torch.zeros(12)
     source = generator()
     for _ in range(2000):
-        grown = grow_random(view(None, [False] * 12), candidates, 2, source)
+        grown = grow_random(view(None, [False] * 12), among(candidates.tolist(), 12), 2, source)
         assert len(set(grown.tolist())) == 2
         hits[grown] += 1
     assert set(hits.nonzero().flatten().tolist()) == set(candidates.tolist())
@@ -389,8 +395,8 @@ def test_random_growth_is_uniform_over_the_candidates() -> None:
 def test_growth_by_nothing_or_by_all_candidates(name: str) -> None:
     layer = view([1.0, 1.0, 2.0, 3.0], [True, False, False, False])
     pick = GROW_RULES[name].pick
-    assert pick(layer, torch.tensor([1, 2, 3]), 0, generator()).tolist() == []
-    assert pick(layer, torch.tensor([1, 2, 3]), 3, generator()).tolist() == [1, 2, 3]
+    assert pick(layer, among([1, 2, 3], 4), 0, generator()).tolist() == []
+    assert pick(layer, among([1, 2, 3], 4), 3, generator()).tolist() == [1, 2, 3]
 
 
 def test_the_rules_are_found_by_name() -> None:
@@ -402,3 +408,21 @@ def test_the_rules_are_found_by_name() -> None:
         "random": False,
         "gradient": True,
     }
+
+
+@pytest.mark.parametrize("shape", ["normal", "sorted", "tied", "heavy"])
+@pytest.mark.parametrize("share", [0.0001, 0.03, 0.5, 0.97, 1.0])
+def test_lowest_is_exact_on_layers_large_enough_to_be_sampled(shape: str, share: float) -> None:
+    n = 200_003
+    source = torch.Generator().manual_seed(5)
+    scores = torch.randn(n, generator=source)
+    if shape == "sorted":
+        scores = scores.sort(descending=True).values
+    elif shape == "tied":
+        scores = scores.round()
+    elif shape == "heavy":
+        scores = scores**9
+    count = int(share * n)
+    found = lowest(scores, count, source)
+    assert len(set(found.tolist())) == count
+    assert torch.equal(scores[found].sort().values, scores.sort().values[:count])
