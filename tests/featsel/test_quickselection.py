@@ -452,7 +452,7 @@ def _madelon_accuracy(seed: int, **parameters: Any) -> float:
 
 @pytest.mark.usefixtures("data_dir")
 def test_ten_epochs_on_madelon_beat_random_features_by_far() -> None:
-    # Measured for seeds 0, 1 and 2: 72.2, 77.7 and 77.3 %. Random columns give 54 % +- 4.5.
+    # Measured for seeds 0, 1 and 2: 78.3, 75.7 and 75.0 %. Random columns give 51.4 % +- 2.0.
     assert _madelon_accuracy(1, epochs=10) >= 0.70
 
 
@@ -463,7 +463,7 @@ def test_ten_epochs_on_madelon_beat_random_features_by_far() -> None:
 def test_a_hundred_epochs_on_madelon_reach_the_measured_accuracy(
     dropout: float, at_least: float, seed: int
 ) -> None:
-    # Measured for seeds 0, 1 and 2: 83.0, 78.8 and 80.8 % with dropout, 85.3 % each without.
+    # Measured for seeds 0, 1 and 2: 79.0, 81.8 and 81.7 % with dropout, 85.3 % each without.
     assert _madelon_accuracy(seed, dropout=dropout) >= at_least
 
 
