@@ -4,13 +4,14 @@ Two processes with different data and different global seeds train every case on
 at what they wrote.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, distributed, nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -86,7 +87,16 @@ def work(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("processes")
-    spawn(work, args=(str(folder),), nprocs=RANKS)  # type: ignore[no-untyped-call]
+    # This file as a program: spawned children would import it as "tests.core...", a name that an
+    # installed package can own too.
+    command = [sys.executable, __file__, str(folder)]
+    processes = [
+        subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True)
+        for rank in range(RANKS)
+    ]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 
@@ -132,3 +142,7 @@ def test_two_processes_equal_one_that_trains_on_the_mean_gradient(
         else:
             torch.testing.assert_close(model[name], expected, rtol=1e-7, atol=1e-10)
     assert state["layers"] == handle.state_dict()["layers"]
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[2]), sys.argv[1])
