@@ -39,7 +39,7 @@ def training_step(
     if optimizer_name == "sgd":
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     else:
-        optimizer = torch.optim.Adam(model.parameters())
+        optimizer = torch.optim.Adam(model.parameters(), fused=optimizer_name == "fused adam")
     pool = itertools.cycle(batches)
     if method is not None:
         sparsewire.sparsify(model, optimizer, density=0.1, method=method)
@@ -69,7 +69,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {blocks} blocks")
     batches = random_batches()
     print("| optimizer | dense step, ms | static / dense | RigL / dense |\n|---|---|---|---|")
-    for optimizer in ("sgd", "adam"):
+    for optimizer in ("sgd", "fused adam", "adam"):
         steps = {m: training_step(optimizer, m, batches) for m in (None, "static", "rigl")}
         for step in steps.values():
             seconds(step)
