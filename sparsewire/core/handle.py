@@ -34,7 +34,7 @@ from sparsewire.core.optimizer import (
 from sparsewire.core.selection import Decision
 
 # Weights written to through ``.data`` leave no trace; this many steps later they are masked again.
-_MASK_WEIGHTS_EVERY = 10
+_MASK_ALL_EVERY = 20
 
 
 class SparsityHandle:
@@ -220,11 +220,9 @@ class SparsityHandle:
             return
         untouched = self._gradient_traces == self._network.gradient_traces()
         trusted = self._settled and self._keeps_zeros and untouched
-        if not trusted:
+        if not trusted or self.step % _MASK_ALL_EVERY == 0:
             self._network.zero_inactive_(optimizer)
             self._settled = True
-        elif self.step % _MASK_WEIGHTS_EVERY == 0:
-            self._network.zero_inactive_weights_()
         if self.step == 0:
             warn_about_other_state(optimizer, self._network.parameters)
         self.step += 1

@@ -89,15 +89,10 @@ class SparseNetwork:
 
     def zero_inactive_(self, optimizer: Optimizer) -> None:
         """Zero weights and same-shape optimizer state of all inactive connections."""
-        self.zero_inactive_weights_()
-        for parameter in self.parameters:
-            for tensor in state_tensors(optimizer, parameter.weight):
-                parameter.zero_inactive_(tensor)
-
-    def zero_inactive_weights_(self) -> None:
-        """Zero the weights of all inactive connections."""
         for parameter in self.parameters:
             parameter.zero_inactive_(parameter.weight)
+            for tensor in state_tensors(optimizer, parameter.weight):
+                parameter.zero_inactive_(tensor)
 
     def traces(self, optimizer: Optimizer) -> list[Trace]:
         """Return what tells whether weights and optimizer state are written to or replaced.
