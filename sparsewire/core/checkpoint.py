@@ -77,12 +77,15 @@ def _check_names(key: str, found: object, expected: Mapping[str, Any]) -> None:
 
 
 def _check_counts(name: str, numbers: object, expected: list[int]) -> None:
-    whole = isinstance(numbers, list) and len(numbers) == len(expected)
-    if not whole or not all(map(_is_count, numbers)):  # type: ignore[call-overload]
+    if (
+        not isinstance(numbers, list)
+        or len(numbers) != len(expected)
+        or not all(map(_is_count, numbers))
+    ):
         raise CheckpointError(f"the checkpoint's counts of {name} are damaged: {numbers!r}.")
-    if numbers[0] != expected[0]:  # type: ignore[index]
+    if numbers[0] != expected[0]:
         raise CheckpointError(
-            f"the checkpoint allocates {numbers[0]} connections to {name}, this handle "  # type: ignore[index]
+            f"the checkpoint allocates {numbers[0]} connections to {name}, this handle "
             f"{expected[0]}; use the same density and allocation."
         )
 
