@@ -12,10 +12,11 @@ import sparsewire
 
 PACKAGE = Path(sparsewire.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-APPLICATIONS = {"featsel", "rl", "continual", "timeseries"}
+APPLICATIONS = {"featsel", "neural_network", "rl", "continual", "timeseries"}
 # For each package, the parts of sparsewire that its modules may import.
 ARROWS = {
     "core": {"core"},
+    "bench": {"core", "bench"},
     "datasets": {"core", "datasets"},
     **{name: {"core", "datasets", name} for name in APPLICATIONS},
 }

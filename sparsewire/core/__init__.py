@@ -6,6 +6,7 @@ Start with `sparsify`. Methods are `Static`, `SET`, `RigL`, `ITOP` and `GMP`; al
 
 from sparsewire.core.allocation import ER, ERK, Allocation, Custom, SetEpsilon, Uniform
 from sparsewire.core.analysis import LayerSummary, Summary
+from sparsewire.core.csr import AllReLU, SparseLinear
 from sparsewire.core.errors import (
     CheckpointError,
     InfeasibleDensityError,
@@ -32,6 +33,7 @@ __all__ = [
     "GMP",
     "ITOP",
     "SET",
+    "AllReLU",
     "Allocation",
     "CheckpointError",
     "Constant",
@@ -47,6 +49,7 @@ __all__ = [
     "RigL",
     "Schedule",
     "SetEpsilon",
+    "SparseLinear",
     "SparsewireError",
     "SparsityHandle",
     "StateError",

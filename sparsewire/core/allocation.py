@@ -13,7 +13,7 @@ Evci et al. (2020), arXiv:1911.11134: Erdős–Rényi-kernel (ERK).
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -207,7 +207,7 @@ class Custom(Allocation):
 
     def counts(self, layers: Sequence[LayerShape], total: int | None) -> dict[str, int]:
         """Return the counts; see `Allocation.counts`."""
-        self._check_patterns(layers)
+        check_patterns("allocation", self.densities, [layer.name for layer in layers])
         pinned: dict[str, int] = {}
         for layer in layers:
             density = next(
@@ -237,14 +237,20 @@ class Custom(Allocation):
             )
         return self.rest.counts(others, left)
 
-    def _check_patterns(self, layers: Sequence[LayerShape]) -> None:
-        names = [layer.name for layer in layers]
-        for pattern in self.densities:
-            if not any(matches_layer(pattern, name) for name in names):
-                raise UnknownLayerError(
-                    f"allocation names {pattern!r}, which matches none of the sparsified layers "
-                    f"{', '.join(names)}.{suggest(pattern, names)}"
-                )
+
+def check_patterns(role: str, patterns: Iterable[str], names: Sequence[str]) -> None:
+    """Raise `UnknownLayerError` unless every name or glob matches one of the layers.
+
+    Examples
+    --------
+    >>> check_patterns("layers", ["encoder.*"], ["encoder.0.weight"])
+    """
+    for pattern in patterns:
+        if not any(matches_layer(pattern, name) for name in names):
+            raise UnknownLayerError(
+                f"{role} names {pattern!r}, which matches none of the sparsified layers "
+                f"{', '.join(names)}.{suggest(pattern, names)}"
+            )
 
 
 def matches_layer(pattern: str, layer_name: str) -> bool:

@@ -5,17 +5,19 @@ FLOPs are the theoretical cost of the connections (one multiplication and one ad
 on dense tensors do not save that time.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sparsewire.core.masked import MaskedParameter
+from sparsewire.core.csr.layer import SparseLinear
 from sparsewire.core.methods import Method
 from sparsewire.core.network import SparseNetwork
 from sparsewire.core.selection import Decision, packed_parts
+from sparsewire.core.storage import Store
 
 
 @dataclass(frozen=True)
@@ -26,26 +28,29 @@ class LayerSummary:
     ----------
     name : str
         Layer name.
+    storage : str
+        How its connections are stored, ``"masked"`` or ``"csr"``.
     shape : tuple of int
         Weight shape.
     weights, active : int
         All weights, and active connections.
     dropped, grown : int
         Connections dropped and grown by all topology updates so far.
-    explored : float
+    explored : float or None
         Share of the weights that have been active at some time (in-time over-parameterisation rate;
-        Liu et al., 2021).
+        Liu et al., 2021); None if no record is kept.
     flops, dense_flops : float or None
         Inference FLOPs with the present connections and of the dense layer; None if unknown.
     """
 
     name: str
+    storage: str
     shape: tuple[int, ...]
     weights: int
     active: int
     dropped: int
     grown: int
-    explored: float
+    explored: float | None
     flops: float | None
     dense_flops: float | None
 
@@ -67,6 +72,8 @@ class Summary:
         Optimizer steps and topology updates so far.
     layers : tuple of LayerSummary
         Sparsified layers.
+    left_masked : tuple of (str, str)
+        Name of every weight that was to be truly sparse and is masked, and why.
     left_dense : tuple of (str, tuple of int, str)
         Name, shape and reason of every weight matrix without a mask.
     n_small : int
@@ -84,6 +91,7 @@ class Summary:
     step: int
     updates: int
     layers: tuple[LayerSummary, ...]
+    left_masked: tuple[tuple[str, str], ...]
     left_dense: tuple[tuple[str, tuple[int, ...], str], ...]
     n_small: int
     parameters: int
@@ -100,13 +108,26 @@ class Summary:
 
     def __str__(self) -> str:
         """Return the table."""
-        head = ("layer", "shape", "active", "density", "dropped", "grown", "explored", "FLOPs")
+        head = (
+            "layer",
+            "storage",
+            "shape",
+            "active",
+            "density",
+            "dropped",
+            "grown",
+            "explored",
+            "FLOPs",
+        )
         rows = [head, *(_row(layer) for layer in self.layers)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = [f"{self.method}, step {self.step}, {self.updates} topology updates", ""]
         lines += [
             "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
         ]
+        if self.left_masked:
+            lines += ["", "masked, because they cannot be truly sparse:"]
+            lines += [f"  {name}: {why}" for name, why in self.left_masked]
         if self.left_dense:
             lines += ["", "left dense:"]
             lines += [f"  {name} {_dims(shape)}: {why}" for name, shape, why in self.left_dense]
@@ -125,7 +146,9 @@ class Summary:
         ]
         if self.flops is None:
             lines.append("(FLOPs need the sizes of the inputs: pass summary(example_input=...))")
-        return [*lines, "FLOPs are theoretical: masks on dense tensors save no time."]
+        if any(layer.storage == "masked" for layer in self.layers):
+            lines.append("FLOPs are theoretical: masks on dense tensors save no time.")
+        return lines
 
 
 def _dims(shape: Sequence[int]) -> str:
@@ -141,12 +164,13 @@ def _ratio(sparse: float | None, dense: float | None) -> str:
 def _row(layer: LayerSummary) -> tuple[str, ...]:
     return (
         layer.name,
+        layer.storage,
         _dims(layer.shape),
         f"{layer.active:,}",
         f"{layer.density:.4f}",
         f"{layer.dropped:,}",
         f"{layer.grown:,}",
-        f"{layer.explored:.1%}",
+        "unknown" if layer.explored is None else f"{layer.explored:.1%}",
         "unknown" if layer.flops is None else f"{layer.flops:,.0f}",
     )
 
@@ -189,8 +213,8 @@ def count_uses(model: nn.Module, decisions: Sequence[Decision], example_input: A
         layers = [user for user in decision.users if packed_parts(*user) is not None]
         if layers:
             n_parts = max(1, len(decision.parts))
-            known = all(isinstance(module, (nn.Linear, *_LOOKUPS)) for module, _ in layers)
-            rows = float(sum(isinstance(module, nn.Linear) for module, _ in layers))
+            known = all(isinstance(module, (*_LINEAR, *_LOOKUPS)) for module, _ in layers)
+            rows = float(sum(isinstance(module, _LINEAR) for module, _ in layers))
             uses[decision.name] = (rows,) * n_parts if known else None
             for module, local in layers:
                 names.setdefault(module, []).append((decision.name, local, n_parts))
@@ -202,6 +226,7 @@ def count_uses(model: nn.Module, decisions: Sequence[Decision], example_input: A
 
 
 _LOOKUPS = (nn.Embedding, nn.EmbeddingBag)
+_LINEAR = (nn.Linear, SparseLinear)
 
 
 def _trace(
@@ -251,7 +276,7 @@ def _uses(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> 
     first: Tensor = args[0] if args else next(iter(kwargs.values()))
     if isinstance(module, _LOOKUPS):
         return 0.0
-    if isinstance(module, nn.Linear):
+    if isinstance(module, _LINEAR):
         return float(output.numel() / module.out_features)
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         return first.numel() / module.in_channels
@@ -292,23 +317,26 @@ def summarize(
     step : int
         Optimizer steps so far.
     """
-    active = {p.name: [network.active[s.name] for s in p.layers] for p in network.parameters}
-    sizes = {d.name: d.parameter.numel() for d in decisions}
+    active = {p.name: [network.active[s.name] for s in p.layers] for p in network.stores}
+    sizes = {d.name: math.prod(d.shape) for d in decisions}
+    stored = {d.name: [d.parameter.numel()] for d in decisions if not d.included}
     full = {d.name: [sizes[d.name] // n] * n for d in decisions if (n := max(1, len(d.parts)))}
     dense = _total(_flops(full[name], times) for name, times in uses.items())
     sparse = _total(_flops((full | active)[name], times) for name, times in uses.items())
+    explored = network.count_explored()
     return Summary(
         method=repr(network.method),
         step=step,
         updates=network.updates,
-        layers=tuple(row for p in network.parameters for row in _rows(network, p, uses[p.name])),
-        left_dense=tuple(
-            (d.name, tuple(d.parameter.shape), d.reason)
-            for d in decisions
-            if not d.included and d.parameter.ndim > 1
+        layers=tuple(
+            row for p in network.stores for row in _rows(network, p, uses[p.name], explored)
         ),
-        n_small=sum(sizes[d.name] for d in decisions if d.parameter.ndim < 2),
-        parameters=sum(sum((full | active)[name]) for name in sizes),
+        left_masked=tuple((d.name, d.obstacle) for d in decisions if d.included and d.obstacle),
+        left_dense=tuple(
+            (d.name, d.shape, d.reason) for d in decisions if not d.included and len(d.shape) > 1
+        ),
+        n_small=sum(sizes[d.name] for d in decisions if len(d.shape) < 2),
+        parameters=sum(sum((full | stored | active)[name]) for name in sizes),
         dense_parameters=sum(sizes.values()),
         flops=sparse,
         dense_flops=dense,
@@ -326,21 +354,25 @@ def _training_flops(method: Method, sparse: float | None, dense: float | None) -
 
 
 def _rows(
-    network: SparseNetwork, parameter: MaskedParameter, times: tuple[float, ...] | None
+    network: SparseNetwork,
+    store: Store,
+    times: tuple[float, ...] | None,
+    explored: Mapping[str, int | None],
 ) -> list[LayerSummary]:
-    explored = parameter.split(network.explored[parameter.name])
-    parts = [None] * len(explored) if times is None else [(n,) for n in times]
+    parts = [None] * len(store.layers) if times is None else [(n,) for n in times]
     return [
         LayerSummary(
             name=layer.name,
+            storage=store.kind,
             shape=layer.shape,
             weights=layer.numel,
             active=network.active[layer.name],
             dropped=network.dropped[layer.name],
             grown=network.grown[layer.name],
-            explored=int(seen.sum()) / layer.numel,
+            explored=None if seen is None else seen / layer.numel,
             flops=_flops([network.active[layer.name]], part),
             dense_flops=_flops([layer.numel], part),
         )
-        for layer, seen, part in zip(parameter.layers, explored, parts, strict=True)
+        for layer, part in zip(store.layers, parts, strict=True)
+        for seen in (explored[layer.name],)
     ]

@@ -8,7 +8,7 @@ Whether a checkpoint fits the running model is checked before anything is change
 import io
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,13 @@ from torch import Tensor
 
 from sparsewire.core._files import replacing
 from sparsewire.core.errors import CheckpointError, InvalidArgumentError
-from sparsewire.core.masked import MASK_SUFFIX, fingerprint
 from sparsewire.core.optimizer import check_state
 
 if TYPE_CHECKING:
     from sparsewire.core.handle import SparsityHandle
 
 FORMAT = "sparsewire.handle"
-VERSION = 1
+VERSION = 2
 _OWN = ("model", "optimizer", "handle")
 
 
@@ -60,8 +59,8 @@ def check(state: object, *, like: Mapping[str, Any]) -> None:
     _check_names("topology", state["topology"], like["topology"])
     for name, numbers in state["layers"].items():
         _check_counts(name, numbers, like["layers"][name])
-    for name, mask in state["explored"].items():
-        _check_mask(name, mask, like["explored"][name])
+    for name, seen in state["explored"].items():
+        _check_explored(name, seen, like["explored"][name])
 
 
 def _is_count(value: object) -> bool:
@@ -90,11 +89,11 @@ def _check_counts(name: str, numbers: object, expected: list[int]) -> None:
         )
 
 
-def _check_mask(name: str, mask: object, expected: Tensor) -> None:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != expected.shape:
-        found = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+def _check_explored(name: str, seen: object, expected: Tensor) -> None:
+    if not isinstance(seen, Tensor) or seen.dtype != expected.dtype or seen.shape != expected.shape:
+        found = f"{seen.dtype} {tuple(seen.shape)}" if isinstance(seen, Tensor) else repr(seen)
         raise CheckpointError(
-            f"the checkpoint's exploration mask of {name} is {found}, expected torch.bool "
+            f"the checkpoint's exploration mask of {name} is {found}, expected {expected.dtype} "
             f"{tuple(expected.shape)}."
         )
 
@@ -186,11 +185,13 @@ def load(path: str | os.PathLike[str], handle: "SparsityHandle") -> dict[str, An
         raise CheckpointError(f"{path} is not a checkpoint written by sparsewire.")
     model, optimizer, state = (content.pop(key) for key in _OWN)
     check(state, like=handle.state_dict())
-    _check_model(model, handle.model.state_dict())
-    for name, print_ in state["topology"].items():
-        if fingerprint(model[name + MASK_SUFFIX]) != print_:
-            raise CheckpointError(f"{path}: the mask of {name} is damaged.")
-    check_state(optimizer, handle.optimizer)
+    resized = {name for store in handle._network.stores for name in store.saved_tensors()}
+    _check_model(model, handle.model.state_dict(), resized)
+    for store in handle._network.stores:
+        if store.saved_fingerprint(model) != state["topology"][store.name]:
+            raise CheckpointError(f"{path}: the mask of {store.name} is damaged.")
+    lengths = {id(store.weight): model[store.name].shape for store in handle._network.stores}
+    check_state(optimizer, handle.optimizer, lengths)
     handle.optimizer.load_state_dict(optimizer)
     handle.model.load_state_dict(model)
     handle.load_state_dict(state)
@@ -214,14 +215,17 @@ def _read(path: Path) -> object:
     return content
 
 
-def _check_model(found: object, expected: Mapping[str, Any]) -> None:
+def _check_model(found: object, expected: Mapping[str, Any], resized: Collection[str]) -> None:
     _check_names("model", found, expected)
     assert isinstance(found, Mapping)
     for name, value in expected.items():
         if not isinstance(value, Tensor):
             continue
         other = found[name]
-        if not isinstance(other, Tensor) or other.shape != value.shape:
+        fits = isinstance(other, Tensor) and (
+            other.ndim == value.ndim if name in resized else other.shape == value.shape
+        )
+        if not fits:
             shape = tuple(other.shape) if isinstance(other, Tensor) else repr(other)
             raise CheckpointError(
                 f"the checkpoint has {name} of shape {shape}, the model has {tuple(value.shape)}."

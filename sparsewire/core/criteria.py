@@ -1,25 +1,26 @@
 """Which active connections go, and which inactive ones come?
 
-Pure functions of tensors: no model, no optimizer, no mask is touched here. Drop rules see only the
-values of *active* connections, so a weight that happens to be exactly zero is ranked like any
-other; grow rules see only *candidates*. Ties are broken at random by the given generator, so equal
-scores bias no part of a layer, and counts are always exact.
+Pure functions of positions and values: no model, no optimizer is touched here, and nothing depends
+on how a layer stores its connections. Drop rules see only the values of *active* connections, so a
+weight that happens to be exactly zero is ranked like any other; grow rules choose among all
+positions but those that stay active. Ties are broken and counts kept as `sparsewire.core.ranking`
+says.
 
 When to update, and how much, is decided in `sparsewire.core.schedule`; how an update is checked and
 carried out in `sparsewire.core.topology`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from sparsewire.core.errors import NonFiniteError
-
-_SAMPLE = 2**14
+from sparsewire.core.positions import free_at
+from sparsewire.core.ranking import check_finite, highest, highest_in_blocks, lowest, random_subset
 
 
 def drop_count(active: int, fraction: float) -> int:
@@ -44,113 +45,6 @@ def drop_count(active: int, fraction: float) -> int:
     """
     exact = Fraction(repr(float(fraction))) * active
     return min(active, math.floor(exact * (1 + Fraction(1, 2**51))))  # 1/3 of 3 is 1
-
-
-def lowest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return the positions of the `count` lowest scores, ties broken at random.
-
-    Parameters
-    ----------
-    scores : Tensor, shape (n,)
-        Finite floating-point scores.
-    count : int
-        How many to return, ``0 <= count <= n``.
-    generator : torch.Generator
-        A CPU generator; drawn from only if scores tie at the cut.
-
-    Returns
-    -------
-    Tensor, shape (count,), int64
-        Positions in ascending order.
-
-    Raises
-    ------
-    NonFiniteError
-        If a score is NaN or infinite and there is a choice to make.
-
-    Examples
-    --------
-    >>> import torch
-    >>> lowest(torch.tensor([3.0, 1.0, 2.0]), 2, torch.Generator())
-    tensor([1, 2])
-    """
-    if count <= 0:
-        return torch.empty(0, dtype=torch.int64, device=scores.device)
-    if count >= scores.numel():
-        return torch.arange(scores.numel(), device=scores.device)
-    ranked = scores if scores.dtype == torch.float64 else scores.float()
-    check_finite(ranked, "scores")
-    near = _near_the_lowest(ranked, count)
-    values = ranked[near]
-    cut = values.kthvalue(count).values
-    below, tied = near[values < cut], near[values == cut]
-    missing = count - below.numel()
-    if missing < tied.numel():
-        tied = tied[random_subset(tied.numel(), missing, generator).to(tied.device)]
-    return torch.cat([below, tied]).sort().values
-
-
-def check_finite(values: Tensor, what: str) -> None:
-    """Raise `NonFiniteError` if a tensor that ranks connections contains NaN or infinity."""
-    low, high = values.aminmax()  # both propagate NaN
-    if not (math.isfinite(low) and math.isfinite(high)):
-        bad = int((~torch.isfinite(values)).sum())
-        raise NonFiniteError(
-            f"{bad} of {values.numel()} {what} are NaN or infinite, so connections cannot be "
-            "ranked; lower the learning rate, clip gradients, or skip such steps."
-        )
-
-
-def _near_the_lowest(ranked: Tensor, count: int) -> Tensor:
-    """Return positions that certainly contain the `count` lowest values and all their ties.
-
-    A sample tells below which bound they should lie, which spares a selection among all.
-    """
-    n = ranked.numel()
-    sample = ranked[:: max(1, n // _SAMPLE)]
-    rank = count * sample.numel() / n
-    rank = math.ceil(rank + 5 * math.sqrt(rank) + 5)
-    if rank < sample.numel():
-        near = (ranked <= sample.kthvalue(rank).values).nonzero().squeeze(1)
-        if near.numel() >= count:
-            return near
-    return torch.arange(n, device=ranked.device)
-
-
-def highest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return the positions of the `count` highest scores; see `lowest`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> highest(torch.tensor([3.0, 1.0, 2.0]), 2, torch.Generator())
-    tensor([0, 2])
-    """
-    return lowest(-scores, count, generator)
-
-
-def random_subset(n: int, count: int, generator: torch.Generator) -> Tensor:
-    """Return `count` distinct integers below `n`, uniformly at random.
-
-    Parameters
-    ----------
-    n, count : int
-        Size of the set and of the subset, ``count <= n``.
-    generator : torch.Generator
-        A CPU generator, so that every device sees the same draw.
-
-    Returns
-    -------
-    Tensor, shape (count,), int64, CPU
-        In ascending order.
-
-    Examples
-    --------
-    >>> import torch
-    >>> random_subset(5, 5, torch.Generator()).tolist()
-    [0, 1, 2, 3, 4]
-    """
-    return torch.randperm(n, generator=generator, device="cpu")[:count].sort().values
 
 
 def drop_smallest(values: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
@@ -207,9 +101,45 @@ def drop_smallest_per_sign(values: Tensor, fraction: float, generator: torch.Gen
     tensor([0, 2])
     """
     negative = values < 0
-    pools = [side.nonzero().squeeze(1) for side in (negative, ~negative)]
-    dropped = [pool[drop_smallest(values[pool], fraction, generator)] for pool in pools]
+    dropped = []
+    for side in (negative, ~negative):
+        pool = side.nonzero().squeeze(1)
+        dropped.append(pool[drop_smallest(values[pool], fraction, generator)])
     return torch.cat(dropped).sort().values
+
+
+class Gradient(Protocol):
+    """The dense gradient of one layer, whether or not it is ever in memory as a whole."""
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield (position of the first entry, flat dense block), ascending, over the whole layer.
+
+        May be called several times and yields equal values each time.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DenseGradient:
+    """A gradient that is in memory.
+
+    Attributes
+    ----------
+    values : Tensor, shape (numel,)
+        The gradient of every weight of the layer, flattened in row-major order.
+
+    Examples
+    --------
+    >>> import torch
+    >>> list(DenseGradient(torch.tensor([1.0, -2.0])).blocks())
+    [(0, tensor([ 1., -2.]))]
+    """
+
+    values: Tensor
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield everything as one block."""
+        yield 0, self.values
 
 
 @dataclass(frozen=True)
@@ -220,33 +150,39 @@ class LayerView:
     ----------
     name : str
         Layer name, such as ``0.weight`` or ``lstm.weight_ih_l0[f]``.
-    weight : Tensor, shape (n,)
-        Weights, exactly 0 where inactive.
-    mask : Tensor, shape (n,), bool
-        True where active.
-    gradient : Tensor, shape (n,), or None
-        Dense gradient of the loss, also at inactive positions; None if none was captured.
+    shape : tuple of int
+        Shape of the dense weight.
+    active : Tensor, shape (n_active,), int64
+        Flat positions of the connections, ascending.
+    values : Tensor, shape (n_active,)
+        Their weights.
+    gradient : Gradient or None
+        Gradient of the loss, also at inactive positions; None if none was captured.
     """
 
     name: str
-    weight: Tensor
-    mask: Tensor
-    gradient: Tensor | None = None
+    shape: tuple[int, ...]
+    active: Tensor
+    values: Tensor
+    gradient: Gradient | None = None
+
+    @property
+    def numel(self) -> int:
+        """Number of weights, active or not."""
+        return math.prod(self.shape)
 
 
-def grow_random(
-    layer: LayerView, candidates: Tensor, count: int, generator: torch.Generator
-) -> Tensor:
+def grow_random(layer: LayerView, kept: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Pick `count` of the candidates uniformly at random, as SET does.
 
     Parameters
     ----------
     layer : LayerView
-        Not looked at.
-    candidates : Tensor, shape (n,), bool
-        True for the positions that may become active.
+        Only its size is looked at.
+    kept : Tensor, int64
+        Flat positions that stay active, ascending; all others are candidates.
     count : int
-        How many to pick.
+        How many to pick, at most the number of candidates.
     generator : torch.Generator
         Source of the draw.
 
@@ -255,24 +191,25 @@ def grow_random(
     Tensor, shape (count,), int64
         The chosen positions, ascending.
     """
-    positions = candidates.nonzero().squeeze(1)
-    chosen = random_subset(positions.numel(), count, generator)
-    return positions[chosen.to(positions.device)]
+    ranks = random_subset(layer.numel - kept.numel(), count, generator)
+    return free_at(ranks.to(kept.device), kept)
 
 
 def grow_largest_gradient(
-    layer: LayerView, candidates: Tensor, count: int, generator: torch.Generator
+    layer: LayerView, kept: Tensor, count: int, generator: torch.Generator
 ) -> Tensor:
     """Pick the `count` candidates with the largest gradient magnitude, as RigL does.
+
+    The choice does not depend on how the gradient is cut into blocks.
 
     Parameters
     ----------
     layer : LayerView
         Its `gradient` must be set.
-    candidates : Tensor, shape (n,), bool
-        True for the positions that may become active.
+    kept : Tensor, int64
+        Flat positions that stay active, ascending; all others are candidates.
     count : int
-        How many to pick.
+        How many to pick, at most the number of candidates.
     generator : torch.Generator
         Breaks ties, for example among zero gradients.
 
@@ -286,9 +223,68 @@ def grow_largest_gradient(
     NonFiniteError
         If a candidate's gradient is NaN or infinite.
     """
-    if layer.gradient is None:
+    gradient = layer.gradient
+    if gradient is None:
         raise ValueError(f"{layer.name}: gradient growth needs a captured gradient.")
-    return highest(layer.gradient.abs().masked_fill_(~candidates, -1), count, generator)
+    if count <= 0:
+        return kept[:0]
+    _, block = next(gradient.blocks())
+    if block.numel() == layer.numel:
+        return highest(_magnitudes(0, block, kept), count, generator)
+    del block  # one block in memory is enough
+
+    def scores() -> Iterator[tuple[int, Tensor]]:
+        for first, block in gradient.blocks():
+            yield first, _magnitudes(first, block, kept)
+
+    return highest_in_blocks(scores, count, generator)
+
+
+def _magnitudes(first: int, block: Tensor, kept: Tensor) -> Tensor:
+    """Return a block of gradient magnitudes, -1 at the positions that are no candidates."""
+    ends = torch.tensor([first, first + block.numel()], device=kept.device)
+    begin, end = torch.searchsorted(kept, ends).tolist()
+    return block.abs().index_fill_(0, kept[begin:end] - first, -1)
+
+
+def weak_inputs(layer: LayerView, share: float) -> Tensor:
+    """Return the connections into the weakest output neurons of a layer.
+
+    A neuron's strength is the sum of the magnitudes of its incoming weights. Weak are neurons at or
+    below the percentile `share` of all neurons of the layer; if that is every one, none is.
+
+    Parameters
+    ----------
+    layer : LayerView
+        The layer; its first dimension counts output neurons.
+    share : float
+        In [0, 1].
+
+    Returns
+    -------
+    Tensor, int64
+        Positions of their connections, ascending.
+
+    References
+    ----------
+    Curci, Mocanu & Pechenizkiy (2021), arXiv:2102.01732: importance pruning.
+
+    Examples
+    --------
+    >>> import torch
+    >>> active, values = torch.tensor([0, 1, 3, 4]), torch.tensor([1.0, 1.0, -0.5, 9.0])
+    >>> weak_inputs(LayerView("demo", (3, 2), active, values), 0.3)
+    tensor([3])
+    """
+    neurons = layer.active // max(1, layer.numel // layer.shape[0])
+    strength = torch.zeros(layer.shape[0], dtype=torch.float64, device=layer.active.device)
+    strength.index_add_(0, neurons, layer.values.double().abs())
+    check_finite(strength, "strengths of neurons")
+    rank = math.ceil(Fraction(repr(float(share))) * layer.shape[0])  # 0.07 of 100 is 7
+    if rank == 0:
+        return layer.active[:0]
+    weak = (strength <= strength.kthvalue(rank).values)[neurons]
+    return layer.active[:0] if bool(weak.all()) else layer.active[weak]
 
 
 @dataclass(frozen=True)
@@ -301,7 +297,7 @@ class DropRule:
 
 @dataclass(frozen=True)
 class GrowRule:
-    """A growth criterion: `pick(layer, candidates, count, generator)` returns positions to grow."""
+    """A growth criterion: `pick(layer, kept, count, generator)` returns positions to grow."""
 
     name: str
     pick: Callable[[LayerView, Tensor, int, torch.Generator], Tensor]

@@ -7,19 +7,19 @@ sparsity. The state itself is a `sparsewire.core.network.SparseNetwork`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from sparsewire.core import checkpoint
+from sparsewire.core._validation import check_fraction
+from sparsewire.core.allocation import check_patterns, matches_layer
 from sparsewire.core.analysis import Summary, count_uses, summarize
-from sparsewire.core.criteria import check_finite
+from sparsewire.core.budget import LayerShape
 from sparsewire.core.errors import StateError, UnsupportedError
-from sparsewire.core.masked import MaskedParameter
 from sparsewire.core.methods import Method
 from sparsewire.core.network import SparseNetwork, Trace
 from sparsewire.core.optimizer import (
@@ -63,8 +63,6 @@ class SparsityHandle:
         self.step = 0
         self._network = network
         self._decisions = decisions
-        # By parameter name: the gradient tensor, and its dense values from before masking.
-        self._captured: dict[str, tuple[Tensor, Tensor]] = {}
         self._unverified = False
         self._finalized = False
         # Whether weights and optimizer state are known to be zero where inactive, and whether the
@@ -104,7 +102,7 @@ class SparsityHandle:
         self._check_alive()
         check_optimizer(optimizer, dynamic=self.method.when is not None)
         held = {id(parameter) for parameter in held_parameters(optimizer)}
-        if missing := [p.name for p in self._network.parameters if id(p.weight) not in held]:
+        if missing := [p.name for p in self._network.stores if id(p.weight) not in held]:
             raise UnsupportedError(
                 f"the optimizer does not hold {', '.join(missing)}; build it from the parameters "
                 "of this very model."
@@ -117,6 +115,7 @@ class SparsityHandle:
             optimizer.register_load_state_dict_post_hook(self._after_load),
         ]
         self._after_load(optimizer)
+        self._watch()
 
     def _after_load(self, optimizer: Optimizer) -> None:
         self._settled = False
@@ -132,8 +131,8 @@ class SparsityHandle:
             raise StateError("the handle was finalized; call sparsify again for a new one.")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave hooks and captured gradients out of copies and pickles."""
-        return self.__dict__ | {"_hooks": [], "_captured": {}}
+        """Leave hooks out of copies and pickles."""
+        return self.__dict__ | {"_hooks": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Follow the copied optimizer."""
@@ -144,6 +143,9 @@ class SparsityHandle:
     def finalize(self) -> nn.Module:
         """Remove masks and hooks and return the plain model, zeros baked in.
 
+        Sparse layers that took the place of dense ones give it back, with new parameters that the
+        optimizer does not hold; a `SparseLinear` of your own stays.
+
         Returns
         -------
         nn.Module
@@ -151,9 +153,9 @@ class SparsityHandle:
         """
         self._check_alive()
         self._detach()
-        for parameter in self._network.parameters:
-            parameter.zero_inactive_(parameter.weight)
-            parameter.remove()
+        for store in self._network.stores:
+            store.zero_inactive_(store.weight)
+            store.remove()
         self._finalized = True
         return self.model
 
@@ -174,12 +176,10 @@ class SparsityHandle:
 
     def _capture_and_mask(self) -> None:
         self.mask_gradients()
-        if step_is_skipped(self.optimizer):
-            self._captured.clear()
-        for name, (_, dense) in self._captured.items():
-            check_finite(
-                dense, f"entries of the gradient of {name} captured at step {self.step + 1}"
-            )
+        for store in self._network.stores:
+            if step_is_skipped(self.optimizer):
+                store.forget()
+            store.check_captured(self.step + 1)
         self._gradient_traces = self._network.gradient_traces()
 
     def mask_gradients(self) -> None:
@@ -192,26 +192,23 @@ class SparsityHandle:
         default: gradients zeroed in place look like ones that still accumulate.
         """
         self._check_alive()
-        when = self.method.when
-        capture = self.method.needs_gradient and when is not None and when.due(self.step + 1)
-        for parameter in self._network.parameters:
-            gradient = parameter.weight.grad
-            if gradient is not None:
-                if capture:
-                    self._capture(parameter, gradient)
-                parameter.zero_inactive_(gradient)
+        capture = self._grows_at(self.step + 1)
+        for store in self._network.stores:
+            if capture:
+                store.capture(gradient_scale(self.optimizer))
+            if store.weight.grad is not None:
+                store.zero_inactive_(store.weight.grad)
 
-    def _capture(self, parameter: MaskedParameter, gradient: Tensor) -> None:
-        """Keep the dense gradient; add to what was kept of the same, still accumulating tensor."""
-        wide = torch.promote_types(gradient.dtype, torch.float32)
-        dense = gradient.detach().to(wide) / gradient_scale(self.optimizer)
-        source, before = self._captured.get(parameter.name, (None, dense))
-        if source is gradient and all(map(math.isfinite, before.aminmax())):
-            fresh = dense.masked_fill(parameter.mask, 0)
-            if not bool(fresh.any()):
-                return
-            dense = torch.where(parameter.mask, dense, before + fresh)
-        self._captured[parameter.name] = (gradient, dense)
+    def _grows_at(self, step: int) -> bool:
+        """Tell whether gradients decide what grows after a step."""
+        when = self.method.when
+        return self.method.needs_gradient and when is not None and when.due(step)
+
+    def _watch(self) -> None:
+        """Let layers prepare for the next step."""
+        wanted = self._grows_at(self.step + 1)
+        for store in self._network.stores:
+            store.watch(wanted)
 
     def _after_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -224,34 +221,120 @@ class SparsityHandle:
             self._network.zero_inactive_(optimizer)
             self._settled = True
         if self.step == 0:
-            warn_about_other_state(optimizer, self._network.parameters)
+            warn_about_other_state(optimizer, self._network.stores)
         self.step += 1
         if (when := self.method.when) is not None and when.due(self.step):
-            gradients = {name: dense for name, (_, dense) in self._captured.items()}
-            self._network.update_topology_(optimizer, self.step, gradients)
-            self._captured.clear()
+            self._network.update_topology_(optimizer, self.step)
+            for store in self._network.stores:
+                store.forget()
+        self._watch()
         self._traces = self._network.traces(optimizer)
+
+    def initialize(self, draw: Callable[[LayerShape, int], Tensor]) -> None:
+        """Set the initial weights of all connections, layer by layer.
+
+        The same `draw` gives the same network in every storage; nothing dense is made.
+
+        Parameters
+        ----------
+        draw : callable
+            From a layer and its number of connections to their weights, a one-dimensional tensor in
+            row-major order of position.
+
+        Raises
+        ------
+        StateError
+            After `finalize`.
+
+        Examples
+        --------
+        >>> import torch, sparsewire
+        >>> model = torch.nn.Linear(4, 4)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> handle = sparsewire.sparsify(model, optimizer, density=0.5, method="static")
+        >>> handle.initialize(lambda layer, count: torch.full((count,), 0.5))
+        >>> float(model.weight.detach().sum())
+        4.0
+        """
+        self._check_alive()
+        for store in self._network.stores:
+            counts = (self._network.active[layer.name] for layer in store.layers)
+            store.set_values([draw(*row) for row in zip(store.layers, counts, strict=True)])
+        self._traces = self._network.traces(self.optimizer)
+
+    def prune_neurons(self, share: float, layers: Sequence[str] | None = None) -> int:
+        """Remove all connections into the weakest neurons, for good (importance pruning).
+
+        In each layer the neurons at or below the percentile `share` of strength, the sum of the
+        magnitudes of incoming weights, lose their connections. Topology updates keep the smaller
+        number and may connect such neurons again.
+
+        Parameters
+        ----------
+        share : float
+            In [0, 1]; the released code uses 0.1 and 0.2, every 10 or 20 epochs after the 200th.
+        layers : sequence of str or None, default None
+            Names or globs; None means all but the last sparsified layer, whose neurons are outputs.
+
+        Returns
+        -------
+        int
+            How many connections were removed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If `share` is out of range, or, as `UnknownLayerError`, a name matches no layer.
+        StateError
+            After `finalize`.
+
+        References
+        ----------
+        Curci, Mocanu & Pechenizkiy (2021), arXiv:2102.01732.
+
+        Examples
+        --------
+        >>> import torch, sparsewire
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 2))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> handle = sparsewire.sparsify(model, optimizer, density=1.0, method="static")
+        >>> handle.prune_neurons(0.25)
+        16
+        """
+        self._check_alive()
+        check_fraction("share", share)
+        check_optimizer(self.optimizer, dynamic=True)
+        names = list(self._network.targets)
+        chosen = names[:-1]
+        if layers is not None:
+            check_patterns("layers", layers, names)
+            chosen = [n for n in names if any(matches_layer(pattern, n) for pattern in layers)]
+        removed = self._network.prune_neurons_(self.optimizer, share, chosen)
+        self._traces = self._network.traces(self.optimizer)
+        return removed
 
     # Reports
 
     def masks(self) -> dict[str, Tensor]:
         """Return a copy of every mask by parameter name, True where a connection is active."""
         self._check_alive()
-        return {parameter.name: parameter.mask.clone() for parameter in self._network.parameters}
+        return {store.name: store.mask.clone() for store in self._network.stores}
 
     def density(self) -> float:
         """Return the share of active connections in the weights of the sparsified layers."""
-        weights = sum(parameter.weight.numel() for parameter in self._network.parameters)
-        return sum(self._network.active.values()) / weights
+        return sum(self._network.active.values()) / self._weights()
+
+    def _weights(self) -> int:
+        return sum(layer.numel for store in self._network.stores for layer in store.layers)
 
     def exploration_rate(self) -> float:
         """Return the in-time over-parameterisation rate (Liu et al., 2021, arXiv:2102.02887).
 
         The share of weights of the sparsified layers that have been active at some time: the
-        density at first, never falling, at most 1.
+        density at first, never falling, at most 1. NaN if a layer keeps no record of it.
         """
-        explored = sum(int(mask.sum()) for mask in self._network.explored.values())
-        return explored / sum(mask.numel() for mask in self._network.explored.values())
+        counts = self._network.count_explored().values()
+        return sum(math.nan if n is None else n for n in counts) / self._weights()
 
     def summary(self, example_input: Any = None) -> Summary:
         """Return counts, densities, FLOPs and the reason why each layer is in or out.
@@ -310,5 +393,7 @@ class SparsityHandle:
         checkpoint.check(state, like=self.state_dict())
         self.step = state["step"]
         self._network.load_state(state)
-        self._captured.clear()
+        for store in self._network.stores:
+            store.forget()
+        self._watch()
         self._unverified = True

@@ -12,20 +12,28 @@ The layout follows RigL's masks (Evci et al., 2020, arXiv:1911.11134), kept as m
 """
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from sparsewire.core.budget import LayerShape
+from sparsewire.core.criteria import DenseGradient, LayerView
 from sparsewire.core.errors import InvalidArgumentError
+from sparsewire.core.optimizer import state_tensors
+from sparsewire.core.ranking import check_finite
+from sparsewire.core.storage import Store
+from sparsewire.core.topology import LayerPlan, commit
 
 MASK_SUFFIX = "_mask"
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class MaskedParameter:
+class MaskedParameter(Store):
     """One parameter, its mask buffer, and the layers it is cut into.
 
     Weight and mask are looked up in the module at every use, so they follow ``module.to(...)`` and
@@ -50,6 +58,8 @@ class MaskedParameter:
     LayerShape(name='weight_ih_l0[f]', shape=(5, 3))
     """
 
+    kind = "masked"
+
     def __init__(
         self, module: nn.Module, parameter_name: str, name: str, parts: tuple[str, ...] = ()
     ) -> None:
@@ -61,14 +71,16 @@ class MaskedParameter:
         rows = shape[0] // max(1, len(parts))
         names = tuple(f"{name}[{part}]" for part in parts) or (name,)
         self.layers = tuple(LayerShape(n, (rows, *shape[1:])) for n in names)
+        # The gradient tensor, and its dense values from before masking.
+        self._captured: tuple[Tensor, Tensor] | None = None
         self._bits: dict[int, Tensor] = {}
         self._bits_of: tuple[Tensor, int] | None = None
         mask = torch.ones_like(self.weight, dtype=torch.bool, requires_grad=False)
         module.register_buffer(self.mask_name, mask)
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the cache out of copies and pickles."""
-        return self.__dict__ | {"_bits": {}, "_bits_of": None}
+        """Leave the cache and captured gradients out of copies and pickles."""
+        return self.__dict__ | {"_bits": {}, "_bits_of": None, "_captured": None}
 
     @property
     def weight(self) -> nn.Parameter:
@@ -84,14 +96,119 @@ class MaskedParameter:
         assert mask is not None
         return mask
 
-    @property
-    def offsets(self) -> list[int]:
-        """Flat position at which each layer begins."""
+    def _offsets(self) -> list[int]:
+        """Return the flat position at which each layer begins."""
         return [i * layer.numel for i, layer in enumerate(self.layers)]
 
-    def split(self, tensor: Tensor) -> list[Tensor]:
+    def _split(self, tensor: Tensor) -> list[Tensor]:
         """Return a tensor of the parameter's shape as one flat tensor per layer."""
         return list(tensor.detach().reshape(len(self.layers), -1).unbind(0))
+
+    @torch.no_grad()
+    def draw_(self, positions: Sequence[Tensor]) -> None:
+        """Make these connections, and no others, active."""
+        flat = torch.zeros(self.weight.numel(), dtype=torch.bool, device="cpu")
+        for chosen, offset in zip(positions, self._offsets(), strict=True):
+            flat[offset + chosen.cpu()] = True
+        self.mask.copy_(flat.view(self.weight.shape))
+        self.zero_inactive_(self.weight)
+
+    def views(self) -> list[LayerView]:
+        """Return what rules may look at."""
+        dense = None if self._captured is None else self._captured[1]
+        if self.reduce is not None and self.weight.grad is None:
+            dense = None  # no process has used the parameter
+        gradients: list[DenseGradient | None] = [None] * len(self.layers)
+        if dense is not None:
+            parts = self._split(dense)
+            if self.reduce is not None:
+                for part in parts:
+                    self.reduce(part)
+            gradients = [DenseGradient(part) for part in parts]
+        pairs = zip(self._split(self.weight), self._split(self.mask), strict=True)
+        views = []
+        for layer, (weight, mask), gradient in zip(self.layers, pairs, gradients, strict=True):
+            active = mask.nonzero().squeeze(1)
+            views.append(LayerView(layer.name, layer.shape, active, weight[active], gradient))
+        return views
+
+    @torch.no_grad()
+    def set_values(self, values: Sequence[Tensor]) -> None:
+        """Set the active weights of each layer, in ascending order of position."""
+        self.weight[self.mask] = torch.cat(list(values)).to(self.weight)
+
+    def watch(self, wanted: bool) -> None:
+        """Do nothing: torch computes dense gradients anyway."""
+
+    def capture(self, scale: float) -> None:
+        """Keep the dense gradient; add to what was kept of the same, still accumulating tensor."""
+        gradient = self.weight.grad
+        if gradient is None:
+            return
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        dense = gradient.detach().to(wide) / scale
+        source, before = self._captured or (None, dense)
+        if source is gradient and all(map(math.isfinite, before.aminmax())):
+            fresh = dense.masked_fill(self.mask, 0)
+            if not bool(fresh.any()):
+                return
+            dense = torch.where(self.mask, dense, before + fresh)
+        self._captured = gradient, dense
+
+    def check_captured(self, step: int) -> None:
+        """Raise `NonFiniteError` if the captured gradient is not finite."""
+        if self._captured is not None:
+            what = f"entries of the gradient of {self.name} captured at step {step}"
+            check_finite(self._captured[1], what)
+
+    def forget(self) -> None:
+        """Drop the captured gradient."""
+        self._captured = None
+
+    def remember(self) -> None:
+        """Return nothing: a dense gradient has a place for every connection."""
+
+    def retain_valid(self, gradient: Tensor, memory: None) -> Tensor:
+        """Return the gradient, zeroed in place where there is no connection any more."""
+        self.zero_inactive_(gradient)
+        return gradient
+
+    def commit_(self, plans: Sequence[LayerPlan], optimizer: Optimizer) -> None:
+        """Carry out one checked plan per layer."""
+        states = state_tensors(optimizer, self.weight)
+        commit(plans, self._offsets(), self.weight, self.mask, states)
+
+    def counts(self) -> list[int]:
+        """Count the True entries of each layer's mask."""
+        return [int(mask.count_nonzero()) for mask in self._split(self.mask)]
+
+    def fingerprint(self) -> str:
+        """Return a short digest of the mask."""
+        return fingerprint(self.mask)
+
+    def saved_fingerprint(self, state: Mapping[str, Any]) -> str:
+        """Return the digest of the mask in a model's ``state_dict``."""
+        return fingerprint(state[self.name + MASK_SUFFIX])
+
+    def saved_tensors(self) -> set[str]:
+        """Return nothing: masks are as long as weights."""
+        return set()
+
+    def has_stray_weights(self) -> bool:
+        """Tell whether a weight outside the mask differs from 0."""
+        return bool((self.weight.detach()[~self.mask] != 0).any())
+
+    def explored(self) -> Tensor:
+        """Return a bool tensor of the parameter's shape, True where active now."""
+        return self.mask.clone()
+
+    def explore(self, seen: Tensor) -> Tensor:
+        """Return what was active before or is now."""
+        return seen.to(self.mask.device) | self.mask
+
+    def explored_counts(self, seen: Tensor) -> list[int | None]:
+        """Count how many weights of each layer have ever been active."""
+        return [int(part.count_nonzero()) for part in self._split(seen)]
 
     @torch.no_grad()
     def zero_inactive_(self, tensor: Tensor) -> None:

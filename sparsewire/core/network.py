@@ -1,25 +1,26 @@
 """What is the sparse state of a model, and how does a topology update run over all of it?
 
-`SparseNetwork` holds the masked parameters of one model and the integers that must stay true of
+`SparseNetwork` holds the sparsified parameters of one model and the integers that must stay true of
 them: connections allocated, active, dropped and grown. It plans all layers before it changes any.
 It knows nothing of training loops and hooks; that is `sparsewire.core.handle`.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparsewire.core.criteria import LayerView, random_subset
+from sparsewire.core.budget import LayerShape
+from sparsewire.core.criteria import weak_inputs
 from sparsewire.core.errors import CheckpointError, TopologyError
-from sparsewire.core.masked import MaskedParameter, fingerprint
 from sparsewire.core.methods import Method
 from sparsewire.core.optimizer import state_tensors
-from sparsewire.core.selection import Decision
-from sparsewire.core.topology import LayerPlan, Plan, check, commit
+from sparsewire.core.ranking import random_subset
+from sparsewire.core.storage import Store
+from sparsewire.core.topology import LayerPlan, Plan, check
 
 Trace = tuple[int, int, int]
 
@@ -29,70 +30,79 @@ def trace(tensor: Tensor) -> Trace:
     return id(tensor), tensor.data_ptr(), tensor._version
 
 
+def seeded_generator(seed: int, layer: str, purpose: int | str) -> torch.Generator:
+    """Return a CPU generator that depends on seed, layer name and purpose alone."""
+    digest = hashlib.blake2b(f"{seed}/{layer}/{purpose}".encode(), digest_size=8).digest()
+    return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def draw_topology(layer: LayerShape, count: int, seed: int) -> Tensor:
+    """Return the initial connections of a layer: ascending positions, uniformly at random."""
+    return random_subset(layer.numel, count, seeded_generator(seed, layer.name, "initial"))
+
+
 class SparseNetwork:
-    """The masked parameters of a model and their bookkeeping.
+    """The sparsified parameters of a model and their bookkeeping.
 
     Attributes
     ----------
-    parameters : list of MaskedParameter
+    stores : list of Store
         In the order of the model.
-    targets, active, dropped, grown : dict from str to int
-        By layer: connections allocated, active now, and dropped and grown so far.
+    targets, active, dropped, grown, pruned : dict from str to int
+        By layer: connections allocated, active now, dropped and grown so far, and removed for good.
+    worker : int or None
+        Number of a process that draws its updates on its own, apart from others of equal seed.
     explored : dict from str to Tensor
-        By parameter: bool, True where a connection has ever been active.
+        By parameter: record of what has ever been active, in the form its store gives it.
     updates : int
         Topology updates so far.
     """
 
     def __init__(
-        self, decisions: Sequence[Decision], targets: dict[str, int], method: Method, seed: int
+        self, stores: Sequence[Store], targets: dict[str, int], method: Method, seed: int
     ) -> None:
         self.method = method
         self.seed = seed
         self.targets = targets
+        self.worker: int | None = None
         self.updates = 0
-        self.parameters = [
-            MaskedParameter(d.module, d.parameter_name, d.name, d.parts)
-            for d in decisions
-            if d.included
-        ]
-        for parameter in self.parameters:
-            self._draw_topology(parameter)
+        self.stores = list(stores)
+        # Only these have weights that could become non-zero where there is no connection.
+        self._masked = [store for store in stores if store.kind == "masked"]
         self.dropped = dict.fromkeys(targets, 0)
         self.grown = dict.fromkeys(targets, 0)
+        self.pruned = dict.fromkeys(targets, 0)
         self.active = self.count_active()
-        self.explored = {p.name: p.mask.clone() for p in self.parameters}
+        self.explored = {store.name: store.explored() for store in self.stores}
         self._loaded: Mapping[str, str] = {}
 
     def _generator(self, layer: str, purpose: int | str) -> torch.Generator:
-        """Return a generator that depends on seed, layer name and purpose alone."""
-        key = f"{self.seed}/{layer}/{purpose}".encode()
-        digest = hashlib.blake2b(key, digest_size=8).digest()
-        return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest, "little") >> 1)
-
-    def _draw_topology(self, parameter: MaskedParameter) -> None:
-        flat = torch.zeros(parameter.weight.numel(), dtype=torch.bool, device="cpu")
-        for layer, offset in zip(parameter.layers, parameter.offsets, strict=True):
-            count = self.method.count(self.targets[layer.name], layer.numel, 0)
-            generator = self._generator(layer.name, "initial")
-            flat[offset + random_subset(layer.numel, count, generator)] = True
-        parameter.mask.copy_(flat.view(parameter.weight.shape))
-        parameter.zero_inactive_(parameter.weight)
+        if self.worker is not None:
+            purpose = f"{purpose}/worker {self.worker}"
+        return seeded_generator(self.seed, layer, purpose)
 
     def count_active(self) -> dict[str, int]:
-        """Count the True entries of every layer's mask."""
+        """Count the connections of every layer anew."""
         return {
-            layer.name: int(mask.count_nonzero())
-            for parameter in self.parameters
-            for layer, mask in zip(parameter.layers, parameter.split(parameter.mask), strict=True)
+            layer.name: count
+            for store in self.stores
+            for layer, count in zip(store.layers, store.counts(), strict=True)
         }
+
+    def count_explored(self) -> dict[str, int | None]:
+        """Count by layer the weights that have ever been active; None if unknown."""
+        counts: dict[str, int | None] = {}
+        for store in self.stores:
+            seen = store.explored_counts(self.explored[store.name])
+            counts |= zip((layer.name for layer in store.layers), seen, strict=True)
+        return counts
 
     def zero_inactive_(self, optimizer: Optimizer) -> None:
         """Zero weights and same-shape optimizer state of all inactive connections."""
-        for parameter in self.parameters:
-            parameter.zero_inactive_(parameter.weight)
-            for tensor in state_tensors(optimizer, parameter.weight):
-                parameter.zero_inactive_(tensor)
+        for store in self._masked:
+            store.zero_inactive_(store.weight)
+            for tensor in state_tensors(optimizer, store.weight):
+                store.zero_inactive_(tensor)
 
     def traces(self, optimizer: Optimizer) -> list[Trace]:
         """Return what tells whether weights and optimizer state are written to or replaced.
@@ -101,18 +111,16 @@ class SparseNetwork:
         """
         return [
             trace(tensor)
-            for parameter in self.parameters
-            for tensor in (parameter.weight, *state_tensors(optimizer, parameter.weight))
+            for store in self._masked
+            for tensor in (store.weight, *state_tensors(optimizer, store.weight))
         ]
 
     def gradient_traces(self) -> list[Trace]:
         """Return the same of the gradients."""
-        gradients = (parameter.weight.grad for parameter in self.parameters)
+        gradients = (store.weight.grad for store in self._masked)
         return [trace(gradient) for gradient in gradients if gradient is not None]
 
-    def update_topology_(
-        self, optimizer: Optimizer, step: int, gradients: Mapping[str, Tensor]
-    ) -> Plan:
+    def update_topology_(self, optimizer: Optimizer, step: int) -> Plan:
         """Run one update: plan and check every layer, then commit all of them.
 
         Parameters
@@ -121,8 +129,6 @@ class SparseNetwork:
             Whose state follows the connections.
         step : int
             Optimizer steps completed.
-        gradients : mapping from str to Tensor
-            Captured dense gradients by parameter name, where the method needs them.
 
         Returns
         -------
@@ -134,14 +140,8 @@ class SparseNetwork:
         TopologyError
             If a mask was changed from outside or a plan is unsound; nothing has changed then.
         """
-        plan = self._plan(step, gradients)
-        by_name = {layer.name: layer for layer in plan.layers}
-        for parameter in self.parameters:
-            plans = [by_name[layer.name] for layer in parameter.layers]
-            states = state_tensors(optimizer, parameter.weight)
-            commit(plans, parameter.offsets, parameter.weight, parameter.mask, states)
-            explored = self.explored[parameter.name].to(parameter.mask.device)
-            self.explored[parameter.name] = explored | parameter.mask
+        plan = self._plan(step)
+        self._commit(plan.layers, optimizer)
         for layer in plan.layers:
             self.dropped[layer.name] += layer.dropped.numel()
             self.grown[layer.name] += layer.grown.numel()
@@ -149,65 +149,109 @@ class SparseNetwork:
         self.updates += 1
         return plan
 
-    def _plan(self, step: int, gradients: Mapping[str, Tensor]) -> Plan:
-        plans: list[LayerPlan] = []
-        for parameter in self.parameters:
-            for view in self._views(parameter, gradients.get(parameter.name)):
-                if (found := int(view.mask.count_nonzero())) != self.active[view.name]:
-                    raise TopologyError(
-                        f"{view.name} has {found} active connections instead of "
-                        f"{self.active[view.name]}: its mask was changed from outside."
-                    )
-                target = self.targets[view.name]
-                generator = self._generator(view.name, self.updates)
-                plan = self.method.plan(view, target, step, generator)
-                check(plan, view, self.method.count(target, view.mask.numel(), step))
+    def _commit(self, layers: Sequence[LayerPlan], optimizer: Optimizer) -> None:
+        by_name = {layer.name: layer for layer in layers}
+        for store in self.stores:
+            plans = [by_name[layer.name] for layer in store.layers]
+            store.commit_(plans, optimizer)
+            self.explored[store.name] = store.explore(self.explored[store.name])
+
+    def prune_neurons_(self, optimizer: Optimizer, share: float, layers: Collection[str]) -> int:
+        """Remove all connections into the weakest neurons of the named layers, for good.
+
+        Returns
+        -------
+        int
+            How many connections were removed.
+        """
+        plans = []
+        for store in self.stores:
+            for view in store.views():
+                weak = weak_inputs(view, share) if view.name in layers else view.active[:0]
+                plan = LayerPlan(view.name, weak, weak[:0])
+                check(plan, view, view.active.numel() - weak.numel())
                 plans.append(plan)
+        self._commit(plans, optimizer)
+        for plan in plans:
+            self.pruned[plan.name] += plan.dropped.numel()
+            self.active[plan.name] -= plan.dropped.numel()
+        return sum(plan.dropped.numel() for plan in plans)
+
+    def resettle(self) -> None:
+        """Take note of a topology that was changed by something other than an update."""
+        self.active = self.count_active()
+        self.explored = {s.name: s.explore(self.explored[s.name]) for s in self.stores}
+
+    def _plan(self, step: int) -> Plan:
+        # Store by store in a function of its own, so that one layer's view is freed before the next
+        # is made: they are as large as the layer.
+        plans = [plan for store in self.stores for plan in self._plan_layers(store, step)]
         return Plan(step, self.updates, tuple(plans))
 
-    @staticmethod
-    def _views(parameter: MaskedParameter, gradient: Tensor | None) -> list[LayerView]:
-        weights = parameter.split(parameter.weight)
-        masks = parameter.split(parameter.mask)
-        gradients = [None] * len(weights) if gradient is None else parameter.split(gradient)
-        names = [layer.name for layer in parameter.layers]
-        return [LayerView(*row) for row in zip(names, weights, masks, gradients, strict=True)]
+    def _plan_layers(self, store: Store, step: int) -> list[LayerPlan]:
+        plans = []
+        for view in store.views():
+            if (found := view.active.numel()) != self.active[view.name]:
+                raise TopologyError(
+                    f"{view.name} has {found} active connections instead of "
+                    f"{self.active[view.name]}: its mask was changed from outside."
+                )
+            target = max(1, self.targets[view.name] - self.pruned[view.name])
+            generator = self._generator(view.name, self.updates)
+            plan = self.method.plan(view, target, step, generator)
+            # A ramp may want more than neuron pruning has left, or a layer of one's own had.
+            count = min(found, self.method.count(target, view.numel, step))
+            check(plan, view, count)
+            plans.append(plan)
+        return plans
 
     def topology(self) -> dict[str, str]:
-        """Return a fingerprint of every parameter's mask."""
-        return {parameter.name: fingerprint(parameter.mask) for parameter in self.parameters}
+        """Return a fingerprint of every parameter's topology."""
+        return {store.name: store.fingerprint() for store in self.stores}
 
     def verify(self) -> None:
         """Raise `CheckpointError` unless masks and weights of the model fit the bookkeeping."""
-        counts, prints = self.count_active(), self.topology()
-        for parameter in self.parameters:
-            counted = {layer.name: counts[layer.name] for layer in parameter.layers}
-            expected = {name: self.active[name] for name in counted}
-            loaded = self._loaded.get(parameter.name, prints[parameter.name])
-            if counted != expected or loaded != prints[parameter.name]:
+        for store in self.stores:
+            try:
+                print_, numbers = store.fingerprint(), store.counts()
+            except TopologyError as error:
                 raise CheckpointError(
-                    f"the mask of {parameter.name} is not the one the handle expects (active "
+                    f"the topology of {store.name} is damaged: {error}"
+                ) from error
+            names = [layer.name for layer in store.layers]
+            counted = dict(zip(names, numbers, strict=True))
+            expected = {name: self.active[name] for name in names}
+            loaded = self._loaded.get(store.name, print_)
+            if counted != expected or loaded != print_:
+                raise CheckpointError(
+                    f"the mask of {store.name} is not the one the handle expects (active "
                     f"{counted}, expected {expected}); load model.state_dict() from the same "
                     "checkpoint."
                 )
-            if bool((parameter.weight.detach()[~parameter.mask] != 0).any()):
+            if store.has_stray_weights():
                 raise CheckpointError(
-                    f"{parameter.name} has weights outside its mask; load model.state_dict() from "
+                    f"{store.name} has weights outside its mask; load model.state_dict() from "
                     "the same checkpoint, or call apply_masks_(model) after changing weights."
                 )
         self._loaded = {}
 
     def state(self) -> dict[str, Any]:
-        """Return counts and exploration masks as plain data."""
+        """Return counts and exploration records as plain data."""
         return {
             "method": repr(self.method),
             "seed": self.seed,
             "updates": self.updates,
             "layers": {
-                name: [target, self.active[name], self.dropped[name], self.grown[name]]
+                name: [
+                    target,
+                    self.active[name],
+                    self.dropped[name],
+                    self.grown[name],
+                    self.pruned[name],
+                ]
                 for name, target in self.targets.items()
             },
-            "explored": {name: mask.clone() for name, mask in self.explored.items()},
+            "explored": {name: seen.clone() for name, seen in self.explored.items()},
             "topology": self.topology(),
         }
 
@@ -215,8 +259,9 @@ class SparseNetwork:
         """Take over a checked `state`."""
         self.updates = state["updates"]
         self._loaded = dict(state["topology"])
-        for name, (_, active, dropped, grown) in state["layers"].items():
+        for name, (_, active, dropped, grown, pruned) in state["layers"].items():
             self.active[name], self.dropped[name], self.grown[name] = active, dropped, grown
+            self.pruned[name] = pruned
         self.explored = {
             name: seen.to(self.explored[name].device, copy=True)
             for name, seen in state["explored"].items()

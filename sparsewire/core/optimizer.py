@@ -27,7 +27,7 @@ from torch.optim import (
 )
 
 from sparsewire.core.errors import CheckpointError, UnsupportedError
-from sparsewire.core.masked import MaskedParameter
+from sparsewire.core.storage import Store
 
 Closure = Callable[[], Any]
 
@@ -103,11 +103,22 @@ def state_tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
     ]
 
 
-def check_state(state: object, optimizer: Optimizer) -> None:
+def check_state(
+    state: object, optimizer: Optimizer, shapes: Mapping[int, torch.Size] | None = None
+) -> None:
     """Raise `CheckpointError` unless a ``state_dict`` fits the optimizer.
 
     torch itself checks little: state of another optimizer or of wrong shape is taken over silently
     and fails at the next step.
+
+    Parameters
+    ----------
+    state : object
+        What should be a ``state_dict`` of the optimizer.
+    optimizer : Optimizer
+        The optimizer.
+    shapes : mapping from int to torch.Size, optional
+        By ``id`` of a parameter the shape it is about to have, if not its present one.
     """
     own = optimizer.state_dict()
     if not isinstance(state, Mapping) or not own.keys() <= state.keys():
@@ -124,10 +135,10 @@ def check_state(state: object, optimizer: Optimizer) -> None:
             f"the checkpoint's optimizer differs in kind or parameters from this "
             f"{type(optimizer).__name__}; build the same optimizer as in the saved run."
         )
-    _check_entries(state["state"], optimizer)
+    _check_entries(state["state"], optimizer, shapes or {})
 
 
-def _check_entries(entries: object, optimizer: Optimizer) -> None:
+def _check_entries(entries: object, optimizer: Optimizer, shapes: Mapping[int, torch.Size]) -> None:
     parameters = held_parameters(optimizer)
     if (
         not isinstance(entries, Mapping)
@@ -136,7 +147,7 @@ def _check_entries(entries: object, optimizer: Optimizer) -> None:
     ):
         raise CheckpointError("the optimizer state of the checkpoint is damaged.")
     for index, entry in entries.items():
-        shape = parameters[index].shape
+        shape = shapes.get(id(parameters[index]), parameters[index].shape)
         for key, value in entry.items():
             whole = isinstance(value, Tensor) and value.ndim > 0
             if whole and maps_zero_to_zero(optimizer) and value.shape != shape:
@@ -146,18 +157,18 @@ def _check_entries(entries: object, optimizer: Optimizer) -> None:
                 )
 
 
-def warn_about_other_state(optimizer: Optimizer, parameters: Sequence[MaskedParameter]) -> None:
+def warn_about_other_state(optimizer: Optimizer, stores: Sequence[Store]) -> None:
     """Warn if the optimizer keeps tensors that a mask cannot reach, such as Adafactor's factors."""
     if isinstance(optimizer, LBFGS):
         return
-    for masked in parameters:
-        state = optimizer.state.get(masked.weight, {})
+    for store in stores:
+        state = optimizer.state.get(store.weight, {})
         for key, value in state.items():
-            other = isinstance(value, Tensor) and value.shape != masked.weight.shape
+            other = isinstance(value, Tensor) and value.shape != store.weight.shape
             if other and value.numel() > 1:
                 warnings.warn(
                     f"{type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for "
-                    f"{masked.name} of shape {tuple(masked.weight.shape)}; it is left as it is, "
+                    f"{store.name} of shape {tuple(store.weight.shape)}; it is left as it is, "
                     "because a mask cannot be applied to it.",
                     UserWarning,
                     stacklevel=2,

@@ -16,6 +16,8 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from sparsewire.core._validation import suggest
+from sparsewire.core.budget import LayerShape
+from sparsewire.core.csr.layer import SparseLinear
 from sparsewire.core.errors import (
     InvalidArgumentError,
     NoMaskableLayersError,
@@ -72,6 +74,8 @@ class Decision:
         True if it gets a mask.
     reason : str
         Why, in a few words.
+    obstacle : str
+        Why a layer that was to be truly sparse is masked, or empty.
     users : tuple of (nn.Module, str)
         All modules that hold the parameter, with its name in each; more than one if it is tied.
     """
@@ -83,11 +87,26 @@ class Decision:
     included: bool
     reason: str
     users: tuple[tuple[nn.Module, str], ...] = ()
+    obstacle: str = ""
 
     @property
     def parameter(self) -> nn.Parameter:
         """The parameter."""
         return self.module.get_parameter(self.parameter_name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter, dense if it is stored as a list of connections."""
+        if isinstance(self.module, SparseLinear) and self.parameter_name == "weight":
+            return self.module.shape
+        return tuple(self.parameter.shape)
+
+    @property
+    def layers(self) -> tuple[LayerShape, ...]:
+        """Name and shape of the layers the parameter is cut into."""
+        rows = self.shape[0] // max(1, len(self.parts))
+        names = [f"{self.name}[{part}]" for part in self.parts] or [self.name]
+        return tuple(LayerShape(name, (rows, *self.shape[1:])) for name in names)
 
 
 def packed_parts(module: nn.Module, parameter_name: str) -> tuple[str, ...] | None:
@@ -101,7 +120,7 @@ def packed_parts(module: nn.Module, parameter_name: str) -> tuple[str, ...] | No
     >>> packed_parts(nn.Linear(2, 3), "bias") is None
     True
     """
-    if isinstance(module, (*_PLAIN, *_EMBEDDINGS)) and parameter_name == "weight":
+    if isinstance(module, (*_PLAIN, *_EMBEDDINGS, SparseLinear)) and parameter_name == "weight":
         return ()
     if isinstance(module, nn.MultiheadAttention):
         return _ATTENTION.get(parameter_name)
@@ -155,6 +174,8 @@ def select(
     trainable: Sequence[Tensor],
     include: Selectors | None = None,
     exclude: Selectors = (),
+    *,
+    meta: bool = False,
 ) -> list[Decision]:
     """Decide for every parameter of a model whether it is sparsified.
 
@@ -170,6 +191,8 @@ def select(
         inside; a callable is asked about the module that owns the weight.
     exclude : selectors, default ()
         What to leave dense; wins over `include`.
+    meta : bool, default False
+        Whether linear layers on the "meta" device are allowed.
 
     Returns
     -------
@@ -204,7 +227,7 @@ def select(
     decisions = []
     for aliases in _aliases(model):
         for _, module, parameter_name in aliases:
-            _check_ready(module, parameter_name)
+            _check_ready(module, parameter_name, meta and type(module) is nn.Linear)
         reasons = [_reason(alias, held, wanted, unwanted) for alias in aliases]
         chosen = next((i for i, (ok, _) in enumerate(reasons) if ok), 0)
         refused = next(
@@ -241,18 +264,20 @@ def _aliases(model: nn.Module) -> Iterator[list[_Alias]]:
     yield from found.values()
 
 
-def _check_ready(module: nn.Module, parameter_name: str) -> None:
+def _check_ready(module: nn.Module, parameter_name: str, meta: bool) -> None:
     parameter = module.get_parameter(parameter_name)
     if isinstance(parameter, UninitializedParameter):
         raise StateError(
             "the model has lazy layers without weights; run one batch through it before sparsify."
         )
-    if parameter.is_meta:
+    if parameter.is_meta and not meta:
         raise StateError(
-            "the model is on the meta device and has no weights; move it with to_empty() and "
-            "initialise it before sparsify."
+            f"{type(module).__name__} is on the meta device and has no weights; move it with "
+            "to_empty() and initialise it before sparsify, or use storage='csr' for linear layers."
         )
     mask_name = parameter_name + MASK_SUFFIX
+    if isinstance(module, SparseLinear) and module.driven:
+        raise StateError("the model is sparsified already; call finalize() on its handle first.")
     if mask_name in dict(module.named_buffers(recurse=False)):
         raise StateError(
             f"the model is sparsified already ({type(module).__name__} has a buffer {mask_name}); "

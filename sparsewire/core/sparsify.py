@@ -5,7 +5,8 @@ topology and returns a `sparsewire.core.handle.SparsityHandle` hooked onto the o
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -13,12 +14,18 @@ from torch.optim import Optimizer
 
 from sparsewire.core._validation import check_integer
 from sparsewire.core.allocation import Allocation, resolve_allocation
-from sparsewire.core.budget import LayerShape, connections
-from sparsewire.core.errors import InvalidArgumentError, NonFiniteError, UnsupportedError
+from sparsewire.core.budget import connections
+from sparsewire.core.csr.layer import SparseLinear
+from sparsewire.core.errors import (
+    InvalidArgumentError,
+    NonFiniteError,
+    UnsupportedError,
+)
 from sparsewire.core.handle import SparsityHandle
 from sparsewire.core.methods import Method, resolve_method
 from sparsewire.core.network import SparseNetwork
 from sparsewire.core.optimizer import check_optimizer, held_parameters
+from sparsewire.core.placement import Storage, check_placement, choose_replaced, make_stores
 from sparsewire.core.selection import Decision, Selectors, select
 
 
@@ -32,12 +39,15 @@ def sparsify(
     include: Selectors | None = None,
     exclude: Selectors = (),
     budget: Literal["maskable", "model"] = "maskable",
+    storage: Storage = "masked",
     seed: int = 0,
 ) -> SparsityHandle:
     """Make a model sparse and keep it so while its optimizer trains it.
 
-    The weights outside the drawn topology are set to zero and masks are added as buffers; nothing
-    else about the model changes, and the training loop needs no change at all.
+    With masks, the weights outside the drawn topology are set to zero and masks are added as
+    buffers; nothing else about the model changes. With ``storage="csr"``, linear layers are
+    replaced by `SparseLinear` in the model and in the optimizer. The training loop needs no change
+    at all.
 
     Parameters
     ----------
@@ -60,6 +70,13 @@ def sparsify(
     budget : {"maskable", "model"}, default "maskable"
         What `density` is a share of: the weights of the sparsified layers, or all parameters of the
         model, in which case what stays dense is charged to the budget.
+    storage : {"masked", "csr", "auto"}, default "masked"
+        How connections are stored. ``"masked"``: dense weights with masks, on any layer and device.
+        ``"csr"``: every ``nn.Linear`` that can be becomes truly sparse, at a cost proportional to
+        its connections; other layers are masked. ``"auto"``: csr where that is faster by the
+        measured table of `sparsewire.core.csr.break_even`. With ``"csr"`` and ``"auto"`` linear
+        layers may be on the "meta" device, so that no dense weight ever exists; their connections
+        draw initial weights of their own.
     seed : int, default 0
         Seed of every random choice. The global random number generators are not touched.
 
@@ -83,6 +100,9 @@ def sparsify(
     Notes
     -----
     Masks on dense tensors save no time and no memory; they show what a sparse network can learn.
+    A `SparseLinear` that is in the model already keeps its topology and number of connections;
+    `density` and `allocation` do not touch it. The same seed draws the same topology in both
+    storages.
 
     Examples
     --------
@@ -107,18 +127,52 @@ def sparsify(
         raise UnsupportedError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
     if budget not in ("maskable", "model"):
         raise InvalidArgumentError(f"budget must be 'maskable' or 'model', got {budget!r}.")
+    if storage not in get_args(Storage):
+        raise InvalidArgumentError(f"storage must be 'masked', 'csr' or 'auto', got {storage!r}.")
+    distributed = is_distributed(model)
     model = unwrap(model)
-    decisions = select(model, held_parameters(optimizer), include, exclude)
+    meta = storage != "masked"
+    decisions = select(model, held_parameters(optimizer), include, exclude, meta=meta)
     _check_finite(decisions)
-    shapes = [shape for d in decisions if d.included for shape in _shapes(d)]
-    dense = sum(d.parameter.numel() for d in decisions if not d.included)
-    if density is not None:
-        total = connections(shapes, density, dense if budget == "model" else 0)
-    elif rule.needs_density:
-        raise InvalidArgumentError("density must be a number in (0, 1], got None.")
-    targets = rule.counts(shapes, None if density is None else total)
-    network = SparseNetwork(decisions, targets, resolved, seed)
+    targets = _allocate(decisions, rule, density, budget)
+    replaced, obstacles = choose_replaced(model, decisions, targets, storage)
+    check_placement(optimizer, decisions, replaced, distributed=distributed)
+    decisions = [replace(d, obstacle=obstacles.get(d.name, "")) for d in decisions]
+    stores, decisions = make_stores(model, optimizer, decisions, replaced, targets, resolved, seed)
+    network = SparseNetwork(stores, targets, resolved, seed)
     return SparsityHandle(model, optimizer, network, decisions)
+
+
+def _allocate(
+    decisions: Sequence[Decision], rule: Allocation, density: float | None, budget: str
+) -> dict[str, int]:
+    """Return the number of connections of every layer; a `SparseLinear` keeps its own."""
+    included = [d for d in decisions if d.included]
+    shapes = [s for d in included if not isinstance(d.module, SparseLinear) for s in d.layers]
+    counts = {d.name: d.parameter.numel() for d in included if isinstance(d.module, SparseLinear)}
+    if shapes:
+        dense = sum(d.parameter.numel() for d in decisions if not d.included)
+        if density is not None:
+            total = connections(shapes, density, dense if budget == "model" else 0)
+        elif rule.needs_density:
+            raise InvalidArgumentError("density must be a number in (0, 1], got None.")
+        counts |= rule.counts(shapes, None if density is None else total)
+    elif density is not None:
+        raise InvalidArgumentError(
+            f"density={density} has no effect: all layers are SparseLinear, which have their "
+            "number of connections already; pass density=None."
+        )
+    return {layer.name: counts[layer.name] for d in included for layer in d.layers}
+
+
+def is_distributed(model: nn.Module) -> bool:
+    """Tell whether a ``DistributedDataParallel`` is among the wrappers of a model."""
+    while not isinstance(model, nn.parallel.DistributedDataParallel):
+        inner = getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return False
+        model = inner
+    return True
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -132,16 +186,13 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def _shapes(decision: Decision) -> list[LayerShape]:
-    shape = tuple(decision.parameter.shape)
-    rows = shape[0] // max(1, len(decision.parts))
-    names = [f"{decision.name}[{part}]" for part in decision.parts] or [decision.name]
-    return [LayerShape(name, (rows, *shape[1:])) for name in names]
-
-
 def _check_finite(decisions: Sequence[Decision]) -> None:
     for decision in decisions:
-        if decision.included and not bool(torch.isfinite(decision.parameter).all()):
+        if (
+            decision.included
+            and not decision.parameter.is_meta
+            and not bool(torch.isfinite(decision.parameter).all())
+        ):
             raise NonFiniteError(
                 f"{decision.name} contains NaN or infinity; repair the model before sparsify."
             )

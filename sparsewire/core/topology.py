@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sparsewire.core.criteria import DropRule, GrowRule, LayerView
 from sparsewire.core.errors import TopologyError
+from sparsewire.core.positions import ascending, contains, without
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ class Plan:
 
 def no_change(layer: LayerView) -> LayerPlan:
     """Return a plan that leaves the layer as it is."""
-    nothing = torch.empty(0, dtype=torch.int64, device=layer.mask.device)
-    return LayerPlan(layer.name, nothing, nothing)
+    return LayerPlan(layer.name, layer.active[:0], layer.active[:0])
 
 
 def plan_drop_and_grow(
@@ -102,12 +102,13 @@ def plan_drop_and_grow(
     Examples
     --------
     >>> import torch
-    >>> from sparsewire.core.criteria import GRADIENT, MAGNITUDE
+    >>> from sparsewire.core.criteria import GRADIENT, MAGNITUDE, DenseGradient
     >>> layer = LayerView(
     ...     "demo",
-    ...     weight=torch.tensor([0.1, 2.0, 0.0, 0.0]),
-    ...     mask=torch.tensor([True, True, False, False]),
-    ...     gradient=torch.tensor([0.0, 0.0, 1.0, 5.0]),
+    ...     shape=(2, 2),
+    ...     active=torch.tensor([0, 1]),
+    ...     values=torch.tensor([0.1, 2.0]),
+    ...     gradient=DenseGradient(torch.tensor([0.0, 0.0, 1.0, 5.0])),
     ... )
     >>> plan = plan_drop_and_grow(
     ...     layer, MAGNITUDE, GRADIENT, 0.5, torch.Generator(), keep_regrown=True
@@ -115,20 +116,19 @@ def plan_drop_and_grow(
     >>> plan.dropped.tolist(), plan.grown.tolist()
     ([0], [3])
     """
-    active = layer.mask.nonzero().squeeze(1)
-    if active.numel() == layer.mask.numel() or (grow.needs_gradient and layer.gradient is None):
+    full = layer.active.numel() == layer.numel
+    if full or (grow.needs_gradient and layer.gradient is None):
         return no_change(layer)
-    dropped = active[drop.pick(layer.weight[active], fraction, generator)]
-    kept = layer.mask.clone()
-    kept[dropped] = False
-    grown = grow.pick(layer, ~kept, dropped.numel(), generator)
+    picked = drop.pick(layer.values, fraction, generator)
+    staying = torch.ones_like(layer.active, dtype=torch.bool).index_fill_(0, picked, False)
+    dropped = layer.active[picked]
+    grown = grow.pick(layer, layer.active[staying], dropped.numel(), generator)
     if keep_regrown:
-        again = torch.isin(dropped, grown)
-        dropped, grown = dropped[~again], grown[~torch.isin(grown, dropped[again])]
+        dropped, grown = without(dropped, grown), without(grown, dropped)
     values = None
     if grown_std > 0:
         draw = torch.randn(grown.numel(), generator=generator, device="cpu", dtype=torch.float32)
-        values = (draw * grown_std).to(layer.weight)
+        values = (draw * grown_std).to(layer.values)
     return LayerPlan(layer.name, dropped, grown, values)
 
 
@@ -138,19 +138,18 @@ def check(plan: LayerPlan, layer: LayerView, count: int) -> None:
     Sound means: indices in range and distinct, only active connections dropped, only inactive or
     just dropped ones grown, and finite initial values of the right shape.
     """
-    for role, index in (("dropped", plan.dropped), ("grown", plan.grown)):
-        if index.numel() and (int(index.min()) < 0 or int(index.max()) >= layer.mask.numel()):
+    dropped, grown = ascending(plan.dropped), ascending(plan.grown)
+    for role, changed in (("dropped", dropped), ("grown", grown)):
+        if changed.numel() and not 0 <= int(changed[0]) <= int(changed[-1]) < layer.numel:
             raise TopologyError(f"{plan.name}: {role} positions lie outside the layer.")
-        if int(_scatter([index], layer.mask).count_nonzero()) != index.numel():
+        if bool((changed[1:] == changed[:-1]).any()):
             raise TopologyError(f"{plan.name}: {role} positions repeat.")
-    after = layer.mask.clone()
-    if not bool(after[plan.dropped].all()):
+    kept = without(layer.active, dropped)
+    if kept.numel() != layer.active.numel() - dropped.numel():
         raise TopologyError(f"{plan.name}: the plan drops connections that are not active.")
-    after[plan.dropped] = False
-    if bool(after[plan.grown].any()):
+    if bool(contains(kept, grown).any()):
         raise TopologyError(f"{plan.name}: the plan grows connections that are active already.")
-    after[plan.grown] = True
-    if (active := int(after.count_nonzero())) != count:
+    if (active := kept.numel() + grown.numel()) != count:
         raise TopologyError(
             f"{plan.name}: the plan leaves {active} connections instead of {count}."
         )
@@ -160,7 +159,7 @@ def check(plan: LayerPlan, layer: LayerView, count: int) -> None:
             "grown connections."
         )
     if plan.values is not None and not bool(
-        torch.isfinite(plan.values.to(layer.weight.dtype)).all()
+        torch.isfinite(plan.values.to(layer.values.dtype)).all()
     ):
         raise TopologyError(f"{plan.name}: initial values contain NaN or infinity.")
 
@@ -173,7 +172,7 @@ def commit(
     mask: Tensor,
     states: Sequence[Tensor],
 ) -> None:
-    """Carry out the plans of all layers of one parameter, in place.
+    """Carry out the plans of all layers of one masked parameter, in place.
 
     Parameters
     ----------

@@ -4,9 +4,14 @@ One hidden sigmoid layer, encoder and decoder, with every random choice taken fr
 generator. How it is trained and made sparse is up to the selector.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor, nn
+
+from sparsewire.core import SparseLinear
 
 INITIAL_STD = 0.1
 """Standard deviation of initial weights in the released QuickSelection code."""
@@ -24,17 +29,14 @@ class Autoencoder(nn.Module):
         the others are not scaled up, as in the released QuickSelection code.
     output_activation : {"linear", "tanh"}
         Activation of the output layer.
-    generator : torch.Generator
-        CPU generator of the initial weights, normal with standard deviation ``INITIAL_STD``;
-        biases start at 0.
+    device : str, default "cpu"
+        "meta" if the layers are about to become truly sparse. The weights start at 0: what they are
+        to be is drawn connection by connection, once there is a topology.
 
     Examples
     --------
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> network = Autoencoder(
-    ...     4, 8, dropout=0.2, output_activation="linear", generator=generator
-    ... )
-    >>> network(torch.zeros(2, 4), generator).shape
+    >>> network = Autoencoder(4, 8, dropout=0.2, output_activation="linear")
+    >>> network(torch.zeros(2, 4), np.random.default_rng(0)).shape
     torch.Size([2, 4])
     """
 
@@ -45,33 +47,47 @@ class Autoencoder(nn.Module):
         *,
         dropout: float,
         output_activation: str,
-        generator: torch.Generator,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
-        self.encoder = _empty_linear(n_features, hidden_size)
-        self.decoder = _empty_linear(hidden_size, n_features)
+        self.encoder: nn.Module = _zero_linear(n_features, hidden_size, device)
+        self.decoder: nn.Module = _zero_linear(hidden_size, n_features, device)
         self.dropout = dropout
         self.output_activation = output_activation
-        with torch.no_grad():
-            for layer in (self.encoder, self.decoder):
-                layer.weight.normal_(0.0, INITIAL_STD, generator=generator)
-                layer.bias.zero_()
 
-    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, x: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the reconstruction of `x`, shape (n, n_features), with dropout drawn anew."""
         hidden = torch.sigmoid(self.encoder(x))
         if self.dropout:
-            draw = torch.rand(hidden.shape, generator=generator, device="cpu", dtype=torch.float32)
-            kept = (draw >= self.dropout).to(hidden)
-            # The value is that of dropout, the gradient that of no dropout.
-            hidden = hidden + (hidden * kept - hidden).detach()
+            # Drawn neuron by neuron, which is how a sparse layer lays out its output.
+            draw = generator.random((hidden.shape[1], hidden.shape[0]), dtype=np.float32)
+            heard = torch.from_numpy((draw >= self.dropout).astype(np.float32))
+            hidden = _Silence.apply(hidden, heard.t().to(hidden.device))  # type: ignore[no-untyped-call]
         output: Tensor = self.decoder(hidden)
         return torch.tanh(output) if self.output_activation == "tanh" else output
 
 
-def _empty_linear(n_in: int, n_out: int) -> nn.Linear:
-    """Build a layer on "meta", as its usual initialisation draws from the global generator."""
-    return nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
+class _Silence(torch.autograd.Function):
+    """Multiply, with the gradient of having changed nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, heard: Tensor) -> Tensor:
+        return x * heard
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        return dy, None
+
+
+def _zero_linear(n_in: int, n_out: int, device: str) -> nn.Linear:
+    """Build a layer without its usual initialisation, which draws from the global generator."""
+    linear = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32)
+    if device == "meta":
+        return linear
+    linear = linear.to_empty(device=device)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def resolve_device(device: str) -> torch.device:
@@ -88,16 +104,17 @@ def resolve_device(device: str) -> torch.device:
     return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
-def to_csr(weight: Tensor, mask: Tensor) -> sparse.csr_array:
-    """Return a layer's connections as a CSR array of shape (inputs, outputs).
+def to_csr(layer: nn.Module) -> sparse.csr_array:
+    """Return a layer's connections as a CSR array of shape (inputs, outputs), float32.
 
     Active connections of weight 0 are stored too.
 
     Parameters
     ----------
-    weight, mask : Tensor, shape (outputs, inputs)
-        CPU tensors; `mask` is bool.
+    layer : nn.Linear or SparseLinear
+        A masked or a truly sparse layer.
     """
-    rows, columns = mask.T.numpy().nonzero()
-    values = weight.detach().T.numpy()[rows, columns]
-    return sparse.csr_array((values, (rows, columns)), shape=tuple(reversed(weight.shape)))
+    if isinstance(layer, nn.Linear):
+        layer = SparseLinear.from_masked(layer)
+    assert isinstance(layer, SparseLinear)
+    return layer.to_scipy().T.tocsr()

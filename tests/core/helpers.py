@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from sparsewire.core import GMP, ITOP, SET, Method, RigL, SparsityHandle, Static, sparsify
+from sparsewire.core.criteria import DenseGradient, LayerView
 
 INTERVAL = 5
 
@@ -250,6 +251,27 @@ def train_masked(
         with torch.no_grad():
             for name, mask in masks.items():
                 parameters[name].mul_(mask)
+
+
+def view_of(
+    weight: Tensor, mask: Tensor, gradient: Tensor | None = None, name: str = "demo"
+) -> LayerView:
+    """Return what rules see of a masked layer."""
+    active = mask.reshape(-1).nonzero().squeeze(1)
+    dense = None if gradient is None else DenseGradient(gradient.reshape(-1))
+    return LayerView(name, tuple(mask.shape), active, weight.reshape(-1)[active], dense)
+
+
+def mask_of(layer: LayerView) -> Tensor:
+    """Return the mask of a layer, flat."""
+    mask = torch.zeros(layer.numel, dtype=torch.bool)
+    mask[layer.active] = True
+    return mask
+
+
+def weight_of(layer: LayerView) -> Tensor:
+    """Return the dense weight of a layer, flat."""
+    return layer.values.new_zeros(layer.numel).index_put_((layer.active,), layer.values)
 
 
 def state_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:

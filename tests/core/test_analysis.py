@@ -1,5 +1,6 @@
 """The summary: counts from masks, FLOPs against hand calculation, reasons, exploration."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import sparsewire
 from sparsewire.core.analysis import Summary
+from sparsewire.core.masked import MaskedParameter
 from sparsewire.core.methods import GMP, ITOP, SET, Method, RigL, Static
 
 
@@ -114,7 +116,7 @@ def test_the_printed_table_shows_layers_reasons_and_totals() -> None:
     handle, _ = sparsified(model, 0.5, exclude="3")
     text = str(handle.summary())
     assert text.startswith("Static(), step 0, 0 topology updates")
-    assert "1.weight  6x4    12      0.5000   0        0      50.0%     24" in text
+    assert "1.weight  masked   6x4    12      0.5000   0        0      50.0%     24" in text
     assert "  0.weight 9x4: embedding: name it in include to sparsify it" in text
     assert "  3.weight 2x6: excluded by name" in text
     assert "parameters: 80 of 92 dense (87.0%), of which 20 in biases and normalisation" in text
@@ -455,3 +457,17 @@ def test_random_growth_explores_everything_in_the_end() -> None:
 def test_a_dense_model_is_fully_explored_from_the_start() -> None:
     handle, _ = sparsified(mlp(), 1.0, RigL())
     assert handle.exploration_rate() == 1.0
+
+
+def test_exploration_that_a_store_does_not_record_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_recorded(store: MaskedParameter, seen: Tensor) -> list[int | None]:
+        return [None] * len(store.layers)
+
+    handle, _ = sparsified(mlp())
+    monkeypatch.setattr(MaskedParameter, "explored_counts", none_recorded)
+    summary = handle.summary()
+    assert {layer.explored for layer in summary.layers} == {None}
+    assert math.isnan(handle.exploration_rate())
+    assert "unknown" in str(summary)

@@ -1,7 +1,8 @@
 """Drop and grow rules against slow obvious twins, with ties, zeros, signs and bad values."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -21,11 +22,9 @@ from sparsewire.core.criteria import (
     drop_smallest_per_sign,
     grow_largest_gradient,
     grow_random,
-    highest,
-    lowest,
-    random_subset,
 )
 from sparsewire.core.errors import NonFiniteError
+from tests.core.helpers import view_of
 
 Array = npt.NDArray[np.float64]
 Drop = Callable[[Tensor, float, torch.Generator], Tensor]
@@ -60,13 +59,6 @@ def magnitude_oracle(values: Array, zeta: float) -> set[int]:
         gone.add(smallest)
         del left[smallest]
     return gone
-
-
-def check_lowest(scores: list[float], chosen: list[int], count: int) -> None:
-    assert len(chosen) == len(set(chosen)) == count
-    assert chosen == sorted(chosen)
-    taken = sorted(scores[i] for i in chosen)
-    assert taken == sorted(scores)[:count]
 
 
 @pytest.mark.parametrize(
@@ -104,98 +96,11 @@ def test_drop_count_is_exact_for_layers_above_two_to_the_24(active: int) -> None
         assert drop_count(active, hundredths / 100) == expected, hundredths
 
 
-@given(coarse.filter(bool), st.data())
-def test_lowest_takes_the_smallest_scores_and_the_exact_number(
-    scores: list[float], data: st.DataObject
-) -> None:
-    count = data.draw(st.integers(0, len(scores)))
-    check_lowest(scores, lowest(torch.tensor(scores), count, generator()).tolist(), count)
-
-
-@given(coarse.filter(bool), st.data())
-def test_highest_takes_the_largest_scores_and_the_exact_number(
-    scores: list[float], data: st.DataObject
-) -> None:
-    count = data.draw(st.integers(0, len(scores)))
-    chosen = highest(torch.tensor(scores), count, generator()).tolist()
-    check_lowest([-s for s in scores], chosen, count)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_lowest_ranks_every_floating_point_type(dtype: torch.dtype) -> None:
-    values = torch.randn(500, generator=generator()).to(dtype)
-    chosen = lowest(values, 123, generator())
-    check_lowest(values.double().tolist(), chosen.tolist(), 123)
-
-
-def test_lowest_tells_float64_scores_apart_that_float32_cannot() -> None:
-    scores = torch.tensor([1 + 2e-12, 1 + 1e-12, 1 + 3e-12, 1.0], dtype=torch.float64)
-    assert lowest(scores, 2, generator()).tolist() == [1, 3]
-
-
-def test_lowest_ranks_denormals_and_huge_values_without_rounding() -> None:
-    scores = torch.tensor([1e-45, 0.0, 3e38, 1e38, -3e38])
-    assert lowest(scores, 3, generator()).tolist() == [0, 1, 4]
-
-
-def test_ties_are_broken_evenly_over_the_positions() -> None:
-    source, hits = generator(), torch.zeros(10)
-    for _ in range(2000):
-        hits[lowest(torch.ones(10), 3, source)] += 1
-    # 600 expected each, standard deviation sqrt(2000 * .3 * .7) = 20.5.
-    assert bool((hits - 600).abs().max() < 100)
-    assert int(hits.sum()) == 6000
-
-
-def test_only_the_scores_at_the_cut_are_drawn_by_lot() -> None:
-    scores = torch.tensor([0.0, 5.0, 1.0, 1.0, 1.0, 9.0])
-    seen = {tuple(lowest(scores, 2, generator(seed)).tolist()) for seed in range(50)}
-    assert seen == {(0, 2), (0, 3), (0, 4)}
-
-
-def test_ties_are_reproducible_from_the_generator() -> None:
-    first = lowest(torch.zeros(1000), 400, generator(7))
-    assert torch.equal(first, lowest(torch.zeros(1000), 400, generator(7)))
-    assert not torch.equal(first, lowest(torch.zeros(1000), 400, generator(8)))
-
-
-def test_the_generator_is_left_alone_when_nothing_ties() -> None:
-    source = generator()
-    before = source.get_state()
-    lowest(torch.arange(50.0), 20, source)
-    assert torch.equal(source.get_state(), before)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_scores_that_are_not_finite_are_refused_with_their_number(bad: float) -> None:
-    scores = torch.arange(10.0)
-    scores[[2, 7]] = bad
-    with pytest.raises(NonFiniteError, match="2 of 10 scores are NaN or infinite"):
-        lowest(scores, 3, generator())
-
-
 @pytest.mark.parametrize("pick", DROPS)
 def test_weights_that_are_not_finite_are_never_ranked(pick: Drop) -> None:
     values = torch.tensor([0.5, float("nan"), 1.0, -2.0, -1.0, 3.0])
     with pytest.raises(NonFiniteError):
         pick(values, 0.5, generator())
-
-
-@given(st.integers(0, 200), st.data())
-def test_a_random_subset_is_distinct_sorted_and_in_range(n: int, data: st.DataObject) -> None:
-    count = data.draw(st.integers(0, n))
-    chosen = random_subset(n, count, generator()).tolist()
-    assert len(chosen) == len(set(chosen)) == count
-    assert chosen == sorted(chosen)
-    assert all(0 <= i < n for i in chosen)
-
-
-def test_a_random_subset_is_uniform() -> None:
-    source, hits = generator(), torch.zeros(8)
-    for _ in range(4000):
-        hits[random_subset(8, 2, source)] += 1
-    # 1000 expected each, standard deviation sqrt(4000 * .25 * .75) = 27.4.
-    assert bool((hits - 1000).abs().max() < 130)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -316,18 +221,16 @@ def test_the_scale_of_a_layer_does_not_change_what_it_drops(pick: Drop, scale: f
     assert torch.equal(pick(values * scale, 0.3, generator()), plain)
 
 
-def among(positions: list[int], n: int) -> Tensor:
-    mask = torch.zeros(n, dtype=torch.bool)
-    mask[positions] = True
-    return mask
+def others(candidates: list[int], n: int) -> Tensor:
+    """The positions that stay, if these are the candidates."""
+    return torch.tensor([i for i in range(n) if i not in candidates], dtype=torch.int64)
 
 
 def view(gradient: list[float] | None, mask: list[bool]) -> LayerView:
-    return LayerView(
-        "demo",
-        weight=torch.zeros(len(mask)),
-        mask=torch.tensor(mask),
-        gradient=None if gradient is None else torch.tensor(gradient),
+    return view_of(
+        torch.zeros(len(mask)),
+        torch.tensor(mask),
+        None if gradient is None else torch.tensor(gradient),
     )
 
 
@@ -339,8 +242,8 @@ def test_gradient_growth_takes_the_largest_magnitudes_among_the_candidates(
     candidates = sorted(data.draw(positions))
     count = data.draw(st.integers(0, len(candidates)))
     layer = view(gradient, [False] * len(gradient))
-    mask = among(candidates, len(gradient))
-    grown = grow_largest_gradient(layer, mask, count, generator()).tolist()
+    kept = others(candidates, len(gradient))
+    grown = grow_largest_gradient(layer, kept, count, generator()).tolist()
     assert set(grown) <= set(candidates)
     assert len(grown) == len(set(grown)) == count
     best = sorted((abs(gradient[i]) for i in candidates), reverse=True)[:count]
@@ -349,19 +252,19 @@ def test_gradient_growth_takes_the_largest_magnitudes_among_the_candidates(
 
 def test_gradient_growth_ignores_the_sign_of_the_gradient() -> None:
     layer = view([1.0, -9.0, 2.0, 8.0], [False] * 4)
-    assert grow_largest_gradient(layer, among([0, 1, 2, 3], 4), 2, generator()).tolist() == [1, 3]
+    assert grow_largest_gradient(layer, others([0, 1, 2, 3], 4), 2, generator()).tolist() == [1, 3]
 
 
 def test_gradient_growth_never_looks_beyond_the_candidates() -> None:
     layer = view([float("nan"), 1.0, 100.0, 2.0], [True, False, False, False])
-    assert grow_largest_gradient(layer, among([1, 3], 4), 1, generator()).tolist() == [3]
+    assert grow_largest_gradient(layer, others([1, 3], 4), 1, generator()).tolist() == [3]
 
 
 def test_gradient_growth_among_zero_gradients_is_exact_and_even() -> None:
     layer = view([0.0, -0.0] * 10, [False] * 20)
     hits = np.zeros(20)
     for seed in range(200):
-        grown = grow_largest_gradient(layer, torch.ones(20, dtype=torch.bool), 5, generator(seed))
+        grown = grow_largest_gradient(layer, torch.arange(0), 5, generator(seed))
         assert len(set(grown.tolist())) == 5
         hits[grown.numpy()] += 1
     assert hits.min() > 20  # 50 expected each, standard deviation 6.1
@@ -370,20 +273,71 @@ def test_gradient_growth_among_zero_gradients_is_exact_and_even() -> None:
 
 def test_gradient_growth_without_a_gradient_names_the_layer() -> None:
     with pytest.raises(ValueError, match="demo: gradient growth needs a captured gradient"):
-        grow_largest_gradient(view(None, [False]), among([0], 1), 1, generator())
+        grow_largest_gradient(view(None, [False]), others([0], 1), 1, generator())
 
 
 def test_gradient_growth_refuses_candidates_with_gradients_that_are_not_finite() -> None:
     layer = view([1.0, float("inf"), 2.0], [False] * 3)
     with pytest.raises(NonFiniteError):
-        grow_largest_gradient(layer, among([0, 1, 2], 3), 2, generator())
+        grow_largest_gradient(layer, others([0, 1, 2], 3), 2, generator())
+
+
+class Cut:
+    """A gradient that comes in blocks."""
+
+    def __init__(self, values: Tensor, size: int) -> None:
+        self.values, self.size = values, size
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        for first in range(0, self.values.numel(), self.size):
+            yield first, self.values[first : first + self.size].clone()
+
+
+@given(coarse.filter(bool), st.integers(1, 12), st.integers(0, 99), st.data())
+def test_gradient_growth_does_not_depend_on_the_blocks_of_the_gradient(
+    gradient: list[float], size: int, seed: int, data: st.DataObject
+) -> None:
+    n = len(gradient)
+    candidates = sorted(data.draw(st.sets(st.integers(0, n - 1))))
+    count = data.draw(st.integers(0, len(candidates)) | st.just(len(candidates)))
+    kept = others(candidates, n)
+    values = torch.tensor(gradient)
+    whole = view(gradient, [False] * n)
+    cut = replace(whole, gradient=Cut(values, size))
+    sources = generator(seed), generator(seed)
+    expected = grow_largest_gradient(whole, kept, count, sources[0])
+    assert torch.equal(grow_largest_gradient(cut, kept, count, sources[1]), expected)
+    assert torch.equal(sources[0].get_state(), sources[1].get_state())
+    assert values.tolist() == gradient
+
+
+def test_gradient_growth_in_blocks_looks_at_no_gradient_of_what_stays() -> None:
+    layer = replace(
+        view(None, [True, False, False, False, True]),
+        gradient=Cut(torch.tensor([torch.nan, 1.0, 100.0, 2.0, torch.inf]), 2),
+    )
+    kept = others([1, 3], 5)
+    assert grow_largest_gradient(layer, kept, 1, generator()).tolist() == [3]
+    with pytest.raises(NonFiniteError):
+        grow_largest_gradient(layer, kept[:-1], 1, generator())
+
+
+def test_a_round_of_a_layer_too_large_for_a_mask_needs_only_its_connections() -> None:
+    shape = (300_000, 300_000)
+    kept = torch.arange(0, 9 * 10**10, 9 * 10**4)
+    layer = LayerView("huge", shape, kept, torch.zeros(kept.numel()))
+    grown = grow_random(layer, kept, 1000, generator())
+    assert grown.numel() == 1000
+    assert bool((grown.diff() > 0).all())
+    assert int(grown[-1]) < layer.numel
+    assert not set(grown.tolist()) & set(kept.tolist())
 
 
 def test_random_growth_is_uniform_over_the_candidates() -> None:
     candidates, hits = torch.tensor([2, 3, 5, 7, 11]), torch.zeros(12)
     source = generator()
     for _ in range(2000):
-        grown = grow_random(view(None, [False] * 12), among(candidates.tolist(), 12), 2, source)
+        grown = grow_random(view(None, [False] * 12), others(candidates.tolist(), 12), 2, source)
         assert len(set(grown.tolist())) == 2
         hits[grown] += 1
     assert set(hits.nonzero().flatten().tolist()) == set(candidates.tolist())
@@ -395,8 +349,8 @@ def test_random_growth_is_uniform_over_the_candidates() -> None:
 def test_growth_by_nothing_or_by_all_candidates(name: str) -> None:
     layer = view([1.0, 1.0, 2.0, 3.0], [True, False, False, False])
     pick = GROW_RULES[name].pick
-    assert pick(layer, among([1, 2, 3], 4), 0, generator()).tolist() == []
-    assert pick(layer, among([1, 2, 3], 4), 3, generator()).tolist() == [1, 2, 3]
+    assert pick(layer, others([1, 2, 3], 4), 0, generator()).tolist() == []
+    assert pick(layer, others([1, 2, 3], 4), 3, generator()).tolist() == [1, 2, 3]
 
 
 def test_the_rules_are_found_by_name() -> None:
@@ -408,21 +362,3 @@ def test_the_rules_are_found_by_name() -> None:
         "random": False,
         "gradient": True,
     }
-
-
-@pytest.mark.parametrize("shape", ["normal", "sorted", "tied", "heavy"])
-@pytest.mark.parametrize("share", [0.0001, 0.03, 0.5, 0.97, 1.0])
-def test_lowest_is_exact_on_layers_large_enough_to_be_sampled(shape: str, share: float) -> None:
-    n = 200_003
-    source = torch.Generator().manual_seed(5)
-    scores = torch.randn(n, generator=source)
-    if shape == "sorted":
-        scores = scores.sort(descending=True).values
-    elif shape == "tied":
-        scores = scores.round()
-    elif shape == "heavy":
-        scores = scores**9
-    count = int(share * n)
-    found = lowest(scores, count, source)
-    assert len(set(found.tolist())) == count
-    assert torch.equal(scores[found].sort().values, scores.sort().values[:count])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from sparsewire.core import GMP, SET, Method, RigL, SparsityHandle, apply_masks_, sparsify
+from sparsewire.core.criteria import DenseGradient
 from sparsewire.core.masked import MaskedParameter, masked_parameters
 from tests.core.helpers import (
     INTERVAL,
@@ -191,6 +192,72 @@ def test_a_mask_changed_in_place_takes_effect_at_once() -> None:
         tensor = torch.ones(5, 6)
         masked.zero_inactive_(tensor)
         assert torch.equal(tensor, masked.mask.float())
+
+
+# As a store
+
+
+def gru_store() -> MaskedParameter:
+    """Three layers of six weights each."""
+    return MaskedParameter(nn.GRU(3, 2), "weight_ih_l0", "gru.weight_ih_l0", tuple("rzn"))
+
+
+def test_a_store_shows_each_layer_of_a_packed_weight_by_itself() -> None:
+    store = gru_store()
+    before = store.weight.detach().clone()
+    drawn = [torch.tensor([0, 5]), torch.tensor([], dtype=torch.int64), torch.tensor([1, 2, 3])]
+    store.draw_(drawn)
+    assert store.counts() == [2, 0, 3]
+    flat = [*drawn[0].tolist(), *(12 + i for i in drawn[2].tolist())]
+    assert store.mask.view(-1).nonzero().squeeze(1).tolist() == flat
+    assert torch.equal(store.weight, before * store.mask)
+    assert [view.gradient for view in store.views()] == [None] * 3
+    store.weight.grad = torch.arange(18.0).view(6, 3)
+    store.capture(scale=1.0)
+    for i, (view, layer) in enumerate(zip(store.views(), store.layers, strict=True)):
+        assert (view.name, view.shape) == (layer.name, layer.shape)
+        assert torch.equal(view.active, drawn[i])
+        assert torch.equal(view.values, before.view(3, 6)[i, drawn[i]])
+        assert isinstance(view.gradient, DenseGradient)
+        assert view.gradient.values.tolist() == list(range(6 * i, 6 * i + 6))
+    store.forget()
+    assert [view.gradient for view in store.views()] == [None] * 3
+
+
+def test_a_store_draws_a_topology_anew_each_time() -> None:
+    store = gru_store()
+    for positions in (torch.tensor([0, 5]), torch.tensor([3])):
+        store.draw_([positions] * 3)
+        assert store.counts() == [positions.numel()] * 3
+
+
+def test_a_store_notices_weights_outside_its_topology() -> None:
+    store = gru_store()
+    store.draw_([torch.tensor([0])] * 3)
+    assert not store.has_stray_weights()
+    with torch.no_grad():
+        store.weight.view(-1)[7] = torch.nan
+    assert store.has_stray_weights()
+    store.zero_inactive_(store.weight)
+    assert not store.has_stray_weights()
+
+
+def test_a_store_remembers_by_layer_what_was_ever_active() -> None:
+    store = gru_store()
+    store.draw_([torch.tensor([0, 1])] * 3)
+    seen = store.explored()
+    assert store.explored_counts(seen) == [2, 2, 2]
+    store.draw_([torch.tensor([1, 2]), torch.tensor([0]), torch.tensor([4, 5])])
+    assert store.explored_counts(store.explore(seen)) == [3, 2, 4]
+    assert store.explored_counts(seen) == [2, 2, 2]
+
+
+def test_a_store_finds_its_topology_in_a_saved_model() -> None:
+    store = gru_store()
+    state = {"gru.weight_ih_l0_mask": store.mask.clone()}
+    assert store.saved_fingerprint(state) == store.fingerprint()
+    store.draw_([torch.tensor([0])] * 3)
+    assert store.saved_fingerprint(state) != store.fingerprint()
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])

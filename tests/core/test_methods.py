@@ -21,6 +21,7 @@ from sparsewire.core.methods import GMP, ITOP, METHODS, SET, Method, RigL, Stati
 from sparsewire.core.methods.base import BaseDropAndGrow
 from sparsewire.core.schedule import Constant, Cosine
 from sparsewire.core.topology import LayerPlan, check, commit
+from tests.core.helpers import mask_of, view_of, weight_of
 
 DYNAMIC: list[type[RigL | SET | ITOP]] = [RigL, SET, ITOP]
 
@@ -32,12 +33,12 @@ def generator(seed: int = 0) -> torch.Generator:
 def layer_of(weights: list[float], gradient: list[float]) -> LayerView:
     """A layer whose connections are its non-zero weights."""
     mask = torch.tensor([w != 0 for w in weights])
-    return LayerView("demo", torch.tensor(weights), mask, torch.tensor(gradient))
+    return view_of(torch.tensor(weights), mask, torch.tensor(gradient))
 
 
 def plan(method: Method, layer: LayerView, step: int = 1, seed: int = 0) -> LayerPlan:
-    made = method.plan(layer, int(layer.mask.sum()), step, generator(seed))
-    check(made, layer, int(layer.mask.sum()))
+    made = method.plan(layer, layer.active.numel(), step, generator(seed))
+    check(made, layer, layer.active.numel())
     return made
 
 
@@ -185,7 +186,7 @@ def test_rigl_replaces_the_smallest_weights_by_the_largest_gradients() -> None:
 def test_rigl_leaves_a_connection_dropped_and_regrown_untouched() -> None:
     layer = layer_of([0.1, -5.0, 0.2, 4.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0, 1.0, 0.0])
     made = plan(RigL(drop_fraction=0.5), layer)
-    weight, mask, momentum = layer.weight.clone(), layer.mask.clone(), torch.full((6,), 3.0)
+    weight, mask, momentum = weight_of(layer), mask_of(layer), torch.full((6,), 3.0)
     commit([made], [0], weight, mask, [momentum])
     assert weight.tolist() == pytest.approx([0.1, -5.0, 0.0, 4.0, 0.0, 0.0])
     assert momentum.tolist() == [3.0, 3.0, 0.0, 3.0, 0.0, 3.0]
@@ -198,7 +199,7 @@ def test_set_starts_a_regrown_connection_afresh() -> None:
         layer = layer_of([0.1, -0.1, 5.0, -5.0, 0.0], [0.0] * 5)
         made = plan(SET(drop_fraction=0.5), layer, seed=seed)
         assert made.dropped.tolist() == [0, 1]
-        weight, mask, momentum = layer.weight.clone(), layer.mask.clone(), torch.full((5,), 3.0)
+        weight, mask, momentum = weight_of(layer), mask_of(layer), torch.full((5,), 3.0)
         commit([made], [0], weight, mask, [momentum])
         assert weight.tolist() == [0.0, 0.0, 5.0, -5.0, 0.0]
         assert int(mask.sum()) == 4
@@ -211,11 +212,11 @@ def test_itop_keeps_a_connection_dropped_and_regrown() -> None:
     for seed in range(10):
         made = plan(ITOP(drop_fraction=0.5), layer, seed=seed)
         assert set(made.dropped.tolist()).isdisjoint(made.grown.tolist())
-        weight, mask = layer.weight.clone(), layer.mask.clone()
+        weight, mask = weight_of(layer), mask_of(layer)
         commit([made], [0], weight, mask, [])
         again = [i for i in (0, 1) if mask[i]]
         assert again
-        assert all(float(weight[i]) == float(layer.weight[i]) for i in again)
+        assert all(float(weight[i]) == float(weight_of(layer)[i]) for i in again)
 
 
 @pytest.mark.parametrize(("drop", "expected"), [("sign", [0, 1, 4]), ("magnitude", [0, 1, 2])])
@@ -240,8 +241,8 @@ def test_the_scale_of_a_layer_does_not_change_its_round(method: Method, scale: f
     mask = torch.rand(300, generator=source) < 0.3
     weight = torch.randn(300, generator=source, dtype=torch.float64) * mask
     gradient = torch.randn(300, generator=source, dtype=torch.float64)
-    first = plan(method, LayerView("a", weight, mask, gradient))
-    second = plan(method, LayerView("a", weight * scale, mask, gradient * scale))
+    first = plan(method, view_of(weight, mask, gradient))
+    second = plan(method, view_of(weight * scale, mask, gradient * scale))
     assert torch.equal(first.dropped, second.dropped)
     assert torch.equal(first.grown, second.grown)
 
@@ -297,7 +298,7 @@ def test_gmp_counts_are_exact_for_layers_above_two_to_the_24(numel: int) -> None
 def test_gmp_removes_exactly_the_smallest_weights() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=200)
-    layer = LayerView("x", torch.from_numpy(values), torch.ones(200, dtype=torch.bool))
+    layer = view_of(torch.from_numpy(values), torch.ones(200, dtype=torch.bool))
     method = GMP(end=1001)
     made = method.plan(layer, 20, 500, generator())
     left = method.count(20, 200, 500)
@@ -307,7 +308,7 @@ def test_gmp_removes_exactly_the_smallest_weights() -> None:
 
 
 def test_gmp_prunes_equal_weights_to_the_exact_number() -> None:
-    layer = LayerView("x", torch.zeros(101), torch.ones(101, dtype=torch.bool))
+    layer = view_of(torch.zeros(101), torch.ones(101, dtype=torch.bool))
     check(GMP(end=1001).plan(layer, 7, 1000, generator()), layer, 7)
 
 

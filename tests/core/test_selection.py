@@ -124,7 +124,7 @@ def test_reasons_tell_the_cases_apart() -> None:
 def test_a_name_that_matches_nothing_is_refused(role: str, name: str) -> None:
     model = Net()
     with pytest.raises(UnknownLayerError, match=f"{role} names '.*', which matches no module"):
-        select(model, list(model.parameters()), **{role: name})
+        select(model, list(model.parameters()), **{role: name})  # type: ignore[arg-type]
 
 
 def test_a_misspelt_name_gets_a_suggestion() -> None:

@@ -18,6 +18,7 @@ from sparsewire.core.criteria import (
     MAGNITUDE,
     RANDOM,
     SIGN,
+    DenseGradient,
     DropRule,
     LayerView,
     drop_count,
@@ -26,6 +27,7 @@ from sparsewire.core.errors import NonFiniteError, TopologyError
 from sparsewire.core.methods import Method
 from sparsewire.core.schedule import Every
 from sparsewire.core.topology import LayerPlan, check, commit, no_change, plan_drop_and_grow
+from tests.core.helpers import mask_of, view_of, weight_of
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -39,17 +41,17 @@ def random_view(seed: int, numel: int = 60, density: float = 0.4) -> LayerView:
     mask[torch.randperm(numel, generator=source)[: max(1, round(density * numel))]] = True
     weight = torch.randn(numel, generator=source, dtype=torch.float64) * mask
     gradient = torch.randn(numel, generator=source, dtype=torch.float64)
-    return LayerView("demo", weight, mask, gradient)
+    return view_of(weight, mask, gradient)
 
 
 def twin(
     layer: LayerView, fraction: float, keep_regrown: bool, signs: bool
 ) -> tuple[list[int], list[int]]:
     """One round of drop and gradient growth, one connection at a time, with plain lists."""
-    assert layer.gradient is not None
-    weight, gradient = layer.weight.tolist(), layer.gradient.tolist()
-    active = [i for i, on in enumerate(layer.mask.tolist()) if on]
-    inactive = [i for i, on in enumerate(layer.mask.tolist()) if not on]
+    assert isinstance(layer.gradient, DenseGradient)
+    weight, gradient = weight_of(layer).tolist(), layer.gradient.values.tolist()
+    active = layer.active.tolist()
+    inactive = [i for i in range(layer.numel) if i not in active]
     if not inactive:
         return [], []
     pools = [active]
@@ -102,8 +104,8 @@ def test_every_plan_is_sound_and_keeps_the_number_of_connections(
 ) -> None:
     mask = torch.tensor([on for _, on, _ in cells])
     weight = torch.tensor([w for w, _, _ in cells]) * mask
-    layer = LayerView("demo", weight, mask, torch.tensor([g for _, _, g in cells]))
-    before = [t.clone() for t in (weight, mask)]
+    layer = view_of(weight, mask, torch.tensor([g for _, _, g in cells]))
+    before = [t.clone() for t in (layer.values, layer.active)]
     plan = plan_drop_and_grow(
         layer, DROP_RULES[drop], GROW_RULES[grow], fraction, generator(), keep_regrown=keep
     )
@@ -115,13 +117,13 @@ def test_every_plan_is_sound_and_keeps_the_number_of_connections(
     assert grown.isdisjoint(active - dropped)
     if keep:
         assert dropped.isdisjoint(grown)
-    assert torch.equal(weight, before[0])
-    assert torch.equal(mask, before[1])
+    assert torch.equal(layer.values, before[0])
+    assert torch.equal(layer.active, before[1])
 
 
 @pytest.mark.parametrize("grow", list(GROW_RULES))
 def test_a_dense_layer_is_left_alone(grow: str) -> None:
-    layer = LayerView("x", torch.randn(9), torch.ones(9, dtype=torch.bool), torch.randn(9))
+    layer = view_of(torch.randn(9), torch.ones(9, dtype=torch.bool), torch.randn(9))
     plan = plan_drop_and_grow(
         layer, MAGNITUDE, GROW_RULES[grow], 0.5, generator(), keep_regrown=False
     )
@@ -129,14 +131,14 @@ def test_a_dense_layer_is_left_alone(grow: str) -> None:
 
 
 def test_a_layer_without_a_captured_gradient_is_left_alone() -> None:
-    layer = LayerView("x", torch.tensor([1.0, 0.0]), torch.tensor([True, False]), None)
+    layer = view_of(torch.tensor([1.0, 0.0]), torch.tensor([True, False]), None)
     plan = plan_drop_and_grow(layer, MAGNITUDE, GRADIENT, 1.0, generator(), keep_regrown=True)
     assert plan.dropped.numel() == plan.grown.numel() == 0
 
 
 def test_more_drops_than_inactive_positions_regrow_some_of_the_dropped() -> None:
     mask = torch.tensor([True] * 9 + [False])
-    layer = LayerView("x", torch.arange(1.0, 11.0) * mask, mask, torch.arange(10.0))
+    layer = view_of(torch.arange(1.0, 11.0) * mask, mask, torch.arange(10.0))
     plan = plan_drop_and_grow(layer, MAGNITUDE, GRADIENT, 1.0, generator(), keep_regrown=True)
     assert plan.dropped.tolist() == [0]  # the smallest gradient of the ten
     assert plan.grown.tolist() == [9]
@@ -144,7 +146,7 @@ def test_more_drops_than_inactive_positions_regrow_some_of_the_dropped() -> None
 
 def test_a_layer_with_one_connection_can_move_it() -> None:
     mask = torch.tensor([False, True, False])
-    layer = LayerView("x", torch.tensor([0.0, 3.0, 0.0]), mask, torch.tensor([5.0, 1.0, 2.0]))
+    layer = view_of(torch.tensor([0.0, 3.0, 0.0]), mask, torch.tensor([5.0, 1.0, 2.0]))
     plan = plan_drop_and_grow(layer, SIGN, GRADIENT, 1.0, generator(), keep_regrown=True)
     assert (plan.dropped.tolist(), plan.grown.tolist()) == ([1], [0])
 
@@ -157,7 +159,7 @@ def test_fraction_zero_changes_nothing() -> None:
 
 def test_random_growth_reaches_just_dropped_positions_as_often_as_others() -> None:
     mask = torch.tensor([True] * 5 + [False] * 5)
-    layer = LayerView("x", torch.arange(1.0, 11.0) * mask, mask)
+    layer = view_of(torch.arange(1.0, 11.0) * mask, mask)
     hits = torch.zeros(10)
     for seed in range(500):
         plan = plan_drop_and_grow(
@@ -171,7 +173,7 @@ def test_random_growth_reaches_just_dropped_positions_as_often_as_others() -> No
 
 def test_the_same_generator_state_gives_the_same_plan() -> None:
     mask = torch.arange(1000) % 3 == 0
-    layer = LayerView("x", mask.float(), mask, torch.zeros(1000))
+    layer = view_of(mask.float(), mask, torch.zeros(1000))
     plans = [
         plan_drop_and_grow(layer, SIGN, GRADIENT, 0.3, generator(seed), keep_regrown=False)
         for seed in (1, 1, 2)
@@ -184,7 +186,7 @@ def test_the_same_generator_state_gives_the_same_plan() -> None:
 def test_planning_does_not_touch_the_global_random_state() -> None:
     before = torch.get_rng_state()
     numpy_before = pickle.dumps(np.random.get_state())  # noqa: NPY002
-    layer = LayerView("x", torch.zeros(99), torch.arange(99) % 2 == 0, torch.zeros(99))
+    layer = view_of(torch.zeros(99), torch.arange(99) % 2 == 0, torch.zeros(99))
     plan_drop_and_grow(layer, SIGN, RANDOM, 0.5, generator(), keep_regrown=False, grown_std=0.1)
     assert torch.equal(torch.get_rng_state(), before)
     assert pickle.dumps(np.random.get_state()) == numpy_before  # noqa: NPY002
@@ -192,14 +194,14 @@ def test_planning_does_not_touch_the_global_random_state() -> None:
 
 def test_a_layer_with_nan_weights_is_refused() -> None:
     layer = random_view(0)
-    layer.weight[layer.mask.nonzero()[0]] = float("nan")
+    layer.values[0] = float("nan")
     with pytest.raises(NonFiniteError):
         plan_drop_and_grow(layer, MAGNITUDE, RANDOM, 0.3, generator(), keep_regrown=True)
 
 
 def test_initial_values_have_the_requested_spread_and_the_type_of_the_weight() -> None:
     mask = torch.arange(20_000) % 2 == 0
-    layer = LayerView("x", mask.to(torch.bfloat16), mask)
+    layer = view_of(mask.to(torch.bfloat16), mask)
     plan = plan_drop_and_grow(
         layer, MAGNITUDE, RANDOM, 1.0, generator(), keep_regrown=False, grown_std=0.1
     )
@@ -218,14 +220,14 @@ def test_a_layer_above_two_to_the_24_weights_is_updated_to_the_unit() -> None:
     weight = torch.rand(rows, columns, generator=generator()).add_(0.5).mul_(mask)
     gradient = torch.zeros(numel)
     gradient[:7] = 1.0
-    layer = LayerView("big", weight.view(-1), mask.view(-1), gradient)
+    layer = view_of(weight, mask, gradient, "big")
     active = int(mask.sum())
     assert active == numel - 7
     fraction = 7.5 / active
     plan = plan_drop_and_grow(layer, MAGNITUDE, GRADIENT, fraction, generator(), keep_regrown=True)
     check(plan, layer, active)
     assert plan.grown.tolist() == list(range(7))
-    smallest = layer.weight[7:].topk(7, largest=False).indices + 7
+    smallest = weight.view(-1)[7:].topk(7, largest=False).indices + 7
     assert torch.equal(plan.dropped, smallest.sort().values)
     commit([plan], [0], weight, mask, [])
     assert int(mask.sum()) == active
@@ -242,7 +244,7 @@ def index(*positions: int) -> Tensor:
 
 def small_view() -> LayerView:
     mask = torch.tensor([True, True, True, False, False, False])
-    return LayerView("demo", torch.tensor([1.0, 2.0, 3.0, 0.0, 0.0, 0.0]), mask)
+    return view_of(torch.tensor([1.0, 2.0, 3.0, 0.0, 0.0, 0.0]), mask)
 
 
 UNSOUND = {
@@ -282,8 +284,8 @@ def test_an_unsound_plan_is_refused_and_the_layer_stays(case: str) -> None:
     layer, untouched = small_view(), small_view()
     with pytest.raises(TopologyError, match=message):
         check(plan, layer, count)
-    assert torch.equal(layer.mask, untouched.mask)
-    assert torch.equal(layer.weight, untouched.weight)
+    assert torch.equal(layer.active, untouched.active)
+    assert torch.equal(layer.values, untouched.values)
 
 
 def test_sound_plans_are_accepted() -> None:
@@ -293,6 +295,18 @@ def test_sound_plans_are_accepted() -> None:
     check(LayerPlan("demo", index(0), index()), layer, 2)
     check(LayerPlan("demo", index(2, 0), index(5, 3), torch.ones(2)), layer, 3)
     check(no_change(layer), layer, 3)
+
+
+@pytest.mark.parametrize("case", ["dropped twice", "grown twice", "drops inactive"])
+def test_the_order_of_positions_in_a_plan_hides_no_fault(case: str) -> None:
+    dropped, grown = {
+        "dropped twice": (index(2, 0, 2), index(5, 4, 3)),
+        "grown twice": (index(2, 0, 1), index(5, 3, 5)),
+        "drops inactive": (index(5, 0, 1), index(4, 3, 2)),
+    }[case]
+    message = UNSOUND[case][2]
+    with pytest.raises(TopologyError, match=message):
+        check(LayerPlan("demo", dropped, grown), small_view(), 3)
 
 
 class Sabotage(Method):
@@ -386,10 +400,8 @@ def test_a_commit_agrees_with_the_slow_twin_in_every_type_and_layout(
     states = [weight.clone() * 2, (weight * 3).contiguous()]  # one in the other layout
     gradient = torch.randn(shape, generator=generator(3))
     half = weight.numel() // 2
-    views = [
-        LayerView(name, *(t.reshape(2, half)[i] for t in (weight, mask, gradient)))
-        for i, name in enumerate(("a", "b"))
-    ]
+    rows = [t.reshape(2, half) for t in (weight, mask, gradient)]
+    views = [view_of(rows[0][i], rows[1][i], rows[2][i], "ab"[i]) for i in range(2)]
     plans = [
         plan_drop_and_grow(
             layer,
@@ -419,7 +431,7 @@ def test_a_regrown_connection_keeps_value_and_state_only_when_asked(keep_regrown
     mask = torch.tensor([True, True, True, False])
     weight, momentum = torch.tensor([0.1, 2.0, 3.0, 0.0]), torch.tensor([7.0, 8.0, 9.0, 0.0])
     # Position 0 is the smallest weight and has the largest gradient of all.
-    layer = LayerView("x", weight, mask, torch.tensor([9.0, 0.0, 0.0, 1.0]))
+    layer = view_of(weight, mask, torch.tensor([9.0, 0.0, 0.0, 1.0]))
     plan = plan_drop_and_grow(
         layer, MAGNITUDE, GRADIENT, 0.34, generator(), keep_regrown=keep_regrown
     )
@@ -432,7 +444,7 @@ def test_a_regrown_connection_keeps_value_and_state_only_when_asked(keep_regrown
 
 def test_a_commit_clears_stale_state_under_a_grown_connection() -> None:
     layer = small_view()
-    weight, mask = layer.weight.clone(), layer.mask.clone()
+    weight, mask = weight_of(layer), mask_of(layer)
     weight[3] = torch.nan  # whatever an optimizer may have left there
     momentum, square = torch.full((6,), 5.0), torch.full((6,), torch.inf)
     commit([LayerPlan("demo", index(0), index(3))], [0], weight, mask, [momentum, square])
@@ -443,10 +455,10 @@ def test_a_commit_clears_stale_state_under_a_grown_connection() -> None:
 
 def test_an_empty_commit_changes_nothing() -> None:
     layer = random_view(3)
-    weight, mask = layer.weight.clone(), layer.mask.clone()
+    weight, mask = weight_of(layer), mask_of(layer)
     commit([no_change(layer)], [0], weight, mask, [])
-    assert torch.equal(weight, layer.weight)
-    assert torch.equal(mask, layer.mask)
+    assert torch.equal(weight, weight_of(layer))
+    assert torch.equal(mask, mask_of(layer))
 
 
 def test_a_commit_works_on_a_parameter_that_requires_gradients() -> None:
@@ -460,9 +472,9 @@ def test_a_commit_works_on_a_parameter_that_requires_gradients() -> None:
 
 def test_initial_values_of_another_precision_are_cast_to_the_weight() -> None:
     layer = small_view()
-    weight, mask = layer.weight.to(torch.bfloat16), layer.mask.clone()
+    weight, mask = weight_of(layer).to(torch.bfloat16), mask_of(layer)
     plan = LayerPlan("demo", index(0), index(3), torch.tensor([0.5]))
-    check(plan, LayerView("demo", weight, mask), 3)
+    check(plan, view_of(weight, mask), 3)
     commit([plan], [0], weight, mask, [])
     assert weight.tolist() == [0.0, 2.0, 3.0, 0.5, 0.0, 0.0]
     assert mask.tolist() == [False, True, True, True, False, False]

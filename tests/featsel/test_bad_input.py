@@ -198,7 +198,7 @@ def test_all_features_can_be_kept(X: Floats) -> None:
         {"weight_decay": -1e-5},
         {"device": "gpu"},
         {"device": torch.device("cpu")},
-        {"storage": "csr"},
+        {"storage": "dense"},
         {"random_state": -1},
         {"random_state": "zero"},
         {"verbose": -1},

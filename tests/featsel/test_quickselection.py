@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from sparsewire.datasets import load
 from sparsewire.featsel import QuickSelection, evaluate
-from sparsewire.featsel.autoencoder import Autoencoder
+from sparsewire.featsel.autoencoder import INITIAL_STD
 from sparsewire.featsel.rows import shuffled_batches
 
 Floats = npt.NDArray[np.float64]
@@ -274,36 +274,39 @@ class _Reference:
 @pytest.mark.parametrize("activation", ["linear", "tanh"])
 @pytest.mark.parametrize(("noise", "dropout"), [(0.0, 0.0), (0.3, 0.4)])
 @pytest.mark.parametrize("epsilon", [1, 1e6])
+@pytest.mark.parametrize("storage", ["csr", "masked"])
 def test_training_equals_a_reference_written_out_by_hand(
-    epsilon: float, noise: float, dropout: float, activation: Literal["linear", "tanh"]
+    storage: Literal["csr", "masked"],
+    epsilon: float,
+    noise: float,
+    dropout: float,
+    activation: Literal["linear", "tanh"],
 ) -> None:
     n, d, hidden, rate, momentum, decay = 7, 4, 3, 0.05, 0.8, 0.01
     X = np.random.default_rng(3).normal(size=(n, d)).astype(np.float32).astype(np.float64)
     selector = QuickSelection(
         2, hidden_size=hidden, epsilon=epsilon, drop_fraction=0, noise=noise, dropout=dropout,
         output_activation=activation, scale=None, epochs=2, batch_size=3, learning_rate=rate,
-        momentum=momentum, weight_decay=decay, random_state=11,
+        momentum=momentum, weight_decay=decay, storage=storage, random_state=11,
     ).fit(X)  # fmt: skip
     seed = int(check_random_state(11).randint(2**31 - 1))
-    draw = torch.Generator().manual_seed(seed)
-    network = Autoencoder(d, hidden, dropout=dropout, output_activation=activation, generator=draw)
+    uniform, gaussian = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     masks = [np.zeros(layer.shape) for layer in selector.connections_]
-    for mask, layer in zip(masks, selector.connections_, strict=True):
+    weights = [np.zeros(layer.shape) for layer in selector.connections_]
+    for mask, weight, layer in zip(masks, weights, selector.connections_, strict=True):
         mask[layer.nonzero()] = 1.0
-    initial = [
-        layer.weight.detach().double().numpy().T for layer in (network.encoder, network.decoder)
-    ]
-    weights = [weight * mask for weight, mask in zip(initial, masks, strict=True)]
+        # By output, as PyTorch stores weights.
+        drawn = uniform.normal(0.0, INITIAL_STD, int(mask.sum())).astype(np.float32)
+        weight.T[mask.T == 1] = drawn
     reference = _Reference(weights, masks, activation == "tanh", momentum, decay, rate)
-    shuffler = np.random.default_rng(seed)
     for epoch in range(2):
         total = 0.0
-        for index in shuffled_batches(n, 3, shuffler):
-            corruption = torch.randn((len(index), d), generator=draw).double().numpy()
+        for index in shuffled_batches(n, 3, uniform):
+            corruption = torch.randn((d, len(index)), generator=gaussian).double().numpy().T
             kept = np.ones((len(index), hidden))
             if dropout:
-                uniform = torch.rand((len(index), hidden), generator=draw).double().numpy()
-                kept = (uniform >= dropout).astype(float)
+                draw = uniform.random((hidden, len(index)), dtype=np.float32)
+                kept = (draw >= dropout).astype(float).T
             total += reference.step(X[index], X[index] + noise * corruption, kept) * len(index)
         assert selector.history_["loss"][epoch] == pytest.approx(total / n, rel=1e-5)
     for layer, expected in zip(selector.connections_, reference.weights, strict=True):

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from sparsewire.core.criteria import LayerView, lowest
+from sparsewire.core.criteria import LayerView
 from sparsewire.core.methods.base import Method
+from sparsewire.core.ranking import lowest
 from sparsewire.core.schedule import CubicRamp, Every
 from sparsewire.core.topology import LayerPlan
 
@@ -61,7 +62,6 @@ class GMP(Method):
         self, layer: LayerView, target: int, step: int, generator: torch.Generator
     ) -> LayerPlan:
         """Plan the removal of the smallest weights down to the ramp's value."""
-        active = layer.mask.nonzero().squeeze(1)
-        excess = active.numel() - self.count(target, layer.mask.numel(), step)
-        smallest = lowest(layer.weight[active].abs(), excess, generator)
-        return LayerPlan(layer.name, active[smallest], active[:0])
+        excess = layer.active.numel() - self.count(target, layer.numel, step)
+        smallest = lowest(layer.values.abs(), excess, generator)
+        return LayerPlan(layer.name, layer.active[smallest], layer.active[:0])
