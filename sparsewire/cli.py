@@ -1,7 +1,8 @@
-"""What does the command ``sparsewire`` offer? The sub-commands its applications register.
+"""What does the command ``sparsewire`` offer? The sub-commands its packages register.
 
-Each application has its own ``cli`` module with a function ``register``; this one only puts them
-together. Nothing heavy is imported until a sub-command runs, so ``--help`` answers at once.
+Each package with commands has its own ``cli`` module with a function ``register``; this one only
+puts them together. Nothing heavy is imported until a sub-command runs, so ``--help`` answers at
+once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 import sparsewire
+from sparsewire.bench import cli as bench_cli
 from sparsewire.featsel import cli as featsel_cli
 
 app = typer.Typer(
@@ -40,6 +42,7 @@ def _options(
 
 
 featsel_cli.register(app)
+bench_cli.register(app)
 
 
 def main() -> None:
@@ -49,5 +52,7 @@ def main() -> None:
     --------
     >>> [command.name for command in app.registered_commands]
     ['select']
+    >>> [group.name for group in app.registered_groups]
+    ['bench']
     """
     app()
