@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-ARGUMENTS = {"demo.py": ["--quick", "--output", "out"], "select_features.py": []}
+ARGUMENTS = {
+    "demo.py": ["--quick", "--output", "out"],
+    "parallel_training.py": ["--epochs", "8"],
+    "select_features.py": [],
+}
 
 
 def run(name: str, folder: Path) -> str:
@@ -36,3 +40,10 @@ def test_the_demo_prints_its_table_and_writes_a_self_contained_report(tmp_path: 
 
 def test_the_selection_example_names_its_features(tmp_path: Path) -> None:
     assert run("select_features.py", tmp_path).strip()
+
+
+def test_the_parallel_example_runs_as_one_process_and_learns(tmp_path: Path) -> None:
+    alone, average, density = run("parallel_training.py", tmp_path).splitlines()
+    assert alone.startswith("test accuracy of each process alone: ")
+    assert float(average.removesuffix(" %").rpartition(" ")[2]) > 80
+    assert density == "density: 10.0 %"

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
+TRULY_SPARSE = ROOT / "docs" / "truly_sparse.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -60,3 +61,7 @@ def test_readme_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.Monk
 def test_guide_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_blocks(GUIDE, tmp_path)["python"] == 2
+
+
+def test_truly_sparse_examples_run_as_written(tmp_path: Path) -> None:
+    assert run_blocks(TRULY_SPARSE, tmp_path) == {"python": 4, "bash": 0}
