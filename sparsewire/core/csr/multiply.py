@@ -30,6 +30,7 @@ VECTOR_BYTES = 64
 _TILE = 8
 """Vectors per kernel call: what fits the registers beside the sums."""
 _WIDE = 2**14
+_FEW = 16
 _MANY = 2**22
 _SERIAL = 2**22
 """Products (connections times lanes) below which starting a thread costs more than it saves."""
@@ -132,11 +133,13 @@ def multiply(
 def _scatters(index: Index, X: Floats) -> bool:
     """Tell whether an input-major layer is applied faster without its output-major index.
 
-    So it is if the rows of a small output side stay in the cache, and if a huge layer meets a
-    batch too small to pay for the second index.
+    So it is if the rows of a small output side stay in the cache and inputs have enough
+    connections to be worth a visit each, and if a huge layer meets a batch too small to pay for the
+    second index.
     """
-    few_outputs = index.n_in >= _WIDE and index.n_in > 4 * index.n_out
-    return few_outputs or (X.shape[1] <= lanes_of(X.dtype) and len(index.indices) > _MANY)
+    n = len(index.indices)
+    few_outputs = index.n_in >= _WIDE and index.n_in > 4 * index.n_out and n >= _FEW * index.n_in
+    return few_outputs or (X.shape[1] <= lanes_of(X.dtype) and n > _MANY)
 
 
 def gradients(

@@ -273,14 +273,14 @@ def test_an_infinite_gradient_of_one_tile_stays_infinite_in_the_next(
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(3, 2**14), (2**14, 3)], ids=["wide", "tall"])
+@pytest.mark.parametrize("shape", [(24, 2**14), (2**14, 24)], ids=["wide", "tall"])
 @pytest.mark.parametrize("vectors", [1, 8])
 @each_layout
 def test_shapes_that_pass_the_real_thresholds_are_right(
     layout: Layout, vectors: int, shape: tuple[int, int], dtype: Any
 ) -> None:
     rng = np.random.default_rng(0)
-    problem = Problem(rng.random(shape) < 0.3, vectors, dtype, 0)
+    problem = Problem(rng.random(shape) < 0.8, vectors, dtype, 0)
     for actual, exact in zip(problem.solve(layout), exactly(problem), strict=True):
         np.testing.assert_allclose(actual, exact, rtol=1e-3, atol=1e-3)
 
