@@ -51,7 +51,7 @@ build: .venv/dev
 	test -f dist/check/sparsewire/py.typed
 
 # Cheapest first; this is what continuous integration runs.
-check: lint type doctest build test
+check: lint type doctest docs build test
 
 docs: .venv/dev
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
