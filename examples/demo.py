@@ -20,6 +20,7 @@ from sparsewire import datasets
 from sparsewire.featsel import QuickSelection, plots
 from sparsewire.featsel.evaluation import score_support, split_and_scale
 from sparsewire.featsel.report import Section, console_table, write_report
+from sparsewire.reporting.figures import save
 
 # Digits get noise columns. Their pixels share one range, hence "minmax": standardised, a border
 # pixel that is inked once in a while would count as much as the centre.
@@ -93,7 +94,7 @@ def run(name: str, task: dict[str, Any], folder: Path, console: Console) -> Sect
         )
     images = [folder / f"{name}_{figure}.png" for figure in figures]
     for path, figure in zip(images, figures.values(), strict=True):
-        plots.save(figure, path)
+        save(figure, path)
     text = f"Mean ± standard deviation over seeds. {', '.join(f'{k}={v}' for k, v in task.items())}"
     return Section(heading=name, text=text, header=HEADER, rows=table, images=images)
 

@@ -18,7 +18,8 @@ ARROWS = {
     "core": {"core"},
     "bench": {"core", "bench"},
     "datasets": {"core", "datasets"},
-    **{name: {"core", "datasets", name} for name in APPLICATIONS},
+    "reporting": {"core", "reporting"},
+    **{name: {"core", "datasets", "reporting", name} for name in APPLICATIONS},
 }
 OPTIONAL = (
     "sklearn",

@@ -218,7 +218,7 @@ def _selector_class(method: str) -> Any:
 
 def _check_plot(request: _Request) -> None:
     if request.plot:
-        from sparsewire.featsel.plots import require_matplotlib
+        from sparsewire.reporting.figures import require_matplotlib
 
         require_matplotlib()
 
@@ -291,6 +291,7 @@ def _write(request: _Request, table: Table, selector: Any, seconds: float) -> No
 
 def _draw(name: str, path: Path, request: _Request, table: Table, selector: Any) -> None:
     from sparsewire.featsel import plots
+    from sparsewire.reporting.figures import save
 
     if name == "heatmap" and request.image_shape is not None:
         figure = plots.importance_heatmap(
@@ -300,7 +301,7 @@ def _draw(name: str, path: Path, request: _Request, table: Table, selector: Any)
         figure = plots.importance_bars(
             selector.feature_importances_, selector.support_, table.names
         )
-    plots.save(figure, path)
+    save(figure, path)
 
 
 def _summary(request: _Request, table: Table, selector: Any, seconds: float) -> dict[str, Any]:

@@ -2,50 +2,27 @@
 
 Importance bars, an importance heat map for images, accuracy bars with their spread, and training
 curves. Every function returns a ``matplotlib.figure.Figure`` made without pyplot, so no global
-state or display is involved; ``save`` writes it as PNG. Nothing is computed here but positions.
+state or display is involved; `sparsewire.reporting.figures.save` writes it as PNG. Nothing is
+computed here but positions.
 
 matplotlib is optional (``pip install "sparsewire[plot]"``) and imported at the first figure.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sparsewire.core._files import replacing
+from sparsewire.reporting.figures import COLOURS, new_figure, require_matplotlib
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: distinguishable with every common colour vision deficiency.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#B0B0B0"
-_LINES = [_BLUE, _ORANGE, "#009E73"]
-_DPI = 120
-
-
-def require_matplotlib() -> None:
-    """Raise an ImportError that says how to install matplotlib, if it is missing.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib cannot be imported.
-
-    Examples
-    --------
-    >>> require_matplotlib()
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            'plots need matplotlib, which is not installed: pip install "sparsewire[plot]"'
-        ) from error
+_BLUE, _ORANGE, _GREY = COLOURS[0], COLOURS[1], "#B0B0B0"
+_LINES = list(COLOURS[:3])
 
 
 def importance_bars(
@@ -81,7 +58,7 @@ def importance_bars(
     ['b', 'c', 'a']
     """
     order = np.argsort(-importances, kind="stable")[:n_top]
-    figure, axes = _figure(6.4, 1.2 + 0.2 * len(order))
+    figure, (axes,) = new_figure(6.4, 1.2 + 0.2 * len(order))
     colours = np.where(selected[order], _BLUE, _GREY)
     axes.barh(np.arange(len(order)), importances[order], color=colours.tolist())
     axes.set_yticks(np.arange(len(order)), [names[index] for index in order], fontsize=8)
@@ -126,7 +103,7 @@ def importance_heatmap(
     from matplotlib.ticker import MaxNLocator
 
     height, width = image_shape
-    figure, axes = _figure(5.6, 0.8 + 4.4 * min(height / width, 2.0))
+    figure, (axes,) = new_figure(5.6, 0.8 + 4.4 * min(height / width, 2.0))
     image = axes.imshow(importances.reshape(image_shape), cmap="cividis", vmin=0.0)
     for pixel in np.flatnonzero(selected):
         row, column = divmod(int(pixel), width)
@@ -162,7 +139,7 @@ def accuracy_bars(scores: Mapping[str, Sequence[float]], *, title: str) -> Figur
     >>> [float(round(bar.get_width(), 1)) for bar in figure.axes[0].patches]
     [95.0, 60.0]
     """
-    figure, axes = _figure(6.4, 1.4 + 0.42 * len(scores))
+    figure, (axes,) = new_figure(6.4, 1.4 + 0.42 * len(scores))
     places = np.arange(len(scores))
     means = np.array([100 * np.mean(values) for values in scores.values()])
     spreads = np.array([100 * np.std(values) for values in scores.values()])
@@ -201,7 +178,7 @@ def training_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     require_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _figure(6.4, 3.6)
+    figure, (axes,) = new_figure(6.4, 3.6)
     axes.set_prop_cycle(color=_LINES, linestyle=["-", "--", ":"])
     for name, values in losses.items():
         relative = np.asarray(values, dtype=float) / values[0]
@@ -212,38 +189,3 @@ def training_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     axes.set_ylabel("training loss / loss of epoch 1")
     axes.legend(frameon=False)
     return figure
-
-
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PNG, 120 dots per inch, in one step.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        What one of the functions above returned.
-    path : str or path-like
-        File ending in ``.png``, replaced if it exists.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "curves.png")
-    ...     save(training_curves({"digits": [2.0, 1.0]}), path)
-    ...     path.read_bytes()[1:4]
-    b'PNG'
-    """
-    with replacing(path) as temporary:
-        # No date or version in the file: the same data give the same bytes.
-        figure.savefig(temporary, dpi=_DPI, metadata={"Software": None})
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make an empty figure, sizes in inches, with frame lines only where they carry a scale."""
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes

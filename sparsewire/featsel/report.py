@@ -6,40 +6,16 @@ it is given; it computes and judges nothing. The same tables can be shown in a t
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 
-from sparsewire.core._files import replacing
+from sparsewire.reporting.page import Page
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; }
-th, td { padding: 0.25rem 0.9rem; border-bottom: 1px solid #ccc; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; height: auto; display: block; margin: 1rem 0; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$body
-</body>
-</html>
-""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +72,15 @@ def write_report(path: str | os.PathLike[str], *, title: str, sections: Sequence
     ...     "<h2>A &lt; B</h2>" in page.read_text(encoding="utf-8")
     True
     """
-    body = "\n".join(_section(section) for section in sections)
-    with replacing(path) as temporary:
-        temporary.write_text(_PAGE.substitute(title=escape(title), body=body), encoding="utf-8")
+    page = Page(title)
+    for section in sections:
+        page.heading(section.heading)
+        page.paragraph(section.text)
+        if section.header:
+            page.table(section.header, section.rows)
+        for image in section.images:
+            page.image(image)
+    page.write(path)
 
 
 def console_table(section: Section) -> Table:
@@ -127,27 +109,3 @@ def console_table(section: Section) -> Table:
     for row in section.rows:
         table.add_row(*map(plain, row))
     return table
-
-
-def _section(section: Section) -> str:
-    parts = [f"<h2>{escape(section.heading)}</h2>", f"<p>{escape(section.text)}</p>"]
-    if section.header:
-        parts.append(_table(section.header, section.rows))
-    for image in section.images:
-        data = base64.b64encode(image.read_bytes()).decode("ascii")
-        parts.append(f'<img alt="{escape(image.stem)}" src="data:image/png;base64,{data}">')
-    return "\n".join(parts)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    for row in rows:
-        if len(row) != len(header):
-            raise ValueError(
-                f"A table row has {len(row)} cells, its header {len(header)}: {list(row)}."
-            )
-    lines = [_row("th", header), *(_row("td", row) for row in rows)]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from sparsewire.featsel import plots
 from sparsewire.featsel.report import Section, console_table, write_report
+from sparsewire.reporting.figures import save
 
 SCORES = np.array([0.5, 4.0, 0.0, 3.0, 1.0, 2.0])
 SELECTED = np.array([False, True, False, True, False, False])
@@ -57,7 +58,7 @@ def test_training_curves_start_at_one_in_epoch_one() -> None:
 
 def test_saving_writes_the_same_png_for_the_same_data(tmp_path: Path) -> None:
     for name in ("first.png", "second.png"):
-        plots.save(plots.importance_heatmap(SCORES, SELECTED, (2, 3)), tmp_path / name)
+        save(plots.importance_heatmap(SCORES, SELECTED, (2, 3)), tmp_path / name)
     content = (tmp_path / "first.png").read_bytes()
     assert content.startswith(PNG)
     assert content == (tmp_path / "second.png").read_bytes()
@@ -103,7 +104,7 @@ class Page(HTMLParser):
 
 def test_the_report_escapes_texts_and_embeds_its_pictures(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
-    plots.save(plots.training_curves({"a": [1.0, 0.5]}), picture)
+    save(plots.training_curves({"a": [1.0, 0.5]}), picture)
     section = Section(
         heading="A", text="<script>", header=["<x>", "$y"], rows=[["1 & 2", "±"]], images=[picture]
     )
