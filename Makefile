@@ -10,7 +10,7 @@ MARK ?= not slow
 # `make test` in the same .venv does not download it again.
 .venv/demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -e ".[plot]" torch==2.13.0
+	$(BIN)/python -m pip install -q -e ".[plot,rl]" torch==2.13.0
 	touch $@
 
 .venv/dev: pyproject.toml
@@ -22,6 +22,7 @@ venv: .venv/dev
 
 demo: .venv/demo
 	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/noisy_pendulum.py --seeds 2 --steps 8000
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(MARK)" --cov

@@ -14,6 +14,7 @@ import typer
 import sparsewire
 from sparsewire.bench import cli as bench_cli
 from sparsewire.featsel import cli as featsel_cli
+from sparsewire.rl import cli as rl_cli
 
 app = typer.Typer(
     help="Dynamic sparse training: one engine, several applications.",
@@ -43,6 +44,7 @@ def _options(
 
 featsel_cli.register(app)
 bench_cli.register(app)
+rl_cli.register(app)
 
 
 def main() -> None:
@@ -53,6 +55,6 @@ def main() -> None:
     >>> [command.name for command in app.registered_commands]
     ['select']
     >>> [group.name for group in app.registered_groups]
-    ['bench']
+    ['bench', 'rl']
     """
     app()

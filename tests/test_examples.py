@@ -8,6 +8,7 @@ from pathlib import Path
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
     "demo.py": ["--quick", "--output", "out"],
+    "noisy_pendulum.py": ["--seeds", "1", "--steps", "300", "--jobs", "1", "--output", "out"],
     "parallel_training.py": ["--epochs", "8"],
     "select_features.py": [],
 }
@@ -36,6 +37,14 @@ def test_the_demo_prints_its_table_and_writes_a_self_contained_report(tmp_path: 
     assert pictures == {"digits_accuracy", "digits_pixels", "digits_training"}
     assert page.count("data:image/png;base64,") == len(pictures)
     assert "http" not in page.replace("https://", "http").split("base64,")[0]
+
+
+def test_the_pendulum_example_compares_three_agents_on_a_page(tmp_path: Path) -> None:
+    text = run("noisy_pendulum.py", tmp_path)
+    page = (tmp_path / "out" / "noisy_pendulum.html").read_text(encoding="utf-8")
+    for algorithm in ("td3", "static-td3", "anf-td3"):
+        assert algorithm in text
+        assert algorithm in page
 
 
 def test_the_selection_example_names_its_features(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
-TRULY_SPARSE = ROOT / "docs" / "truly_sparse.md"
+TRULY_SPARSE, RL = ROOT / "docs" / "truly_sparse.md", ROOT / "docs" / "rl.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -65,3 +65,10 @@ def test_guide_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_truly_sparse_examples_run_as_written(tmp_path: Path) -> None:
     assert run_blocks(TRULY_SPARSE, tmp_path) == {"python": 4, "bash": 0}
+
+
+def test_reinforcement_learning_examples_run_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_blocks(RL, tmp_path) == {"python": 2, "bash": 5}

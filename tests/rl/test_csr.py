@@ -1,0 +1,116 @@
+"""Truly sparse storage trains the agent that masks train."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.utils import set_random_seed
+
+from sparsewire.core import SparseLinear
+from sparsewire.rl.targets import follow_, prepare
+from tests.rl.helpers import sparse_agent, train_on
+
+LAYERS = {"layers": ["input", "hidden"], "density": 0.3}
+CASES = [("anf", {}), ("anf", LAYERS), ("rigl", {}), ("rlx2", {}), ("gmp", {}), ("static", LAYERS)]
+
+
+def dense_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The dense matrices and biases of a network in either storage."""
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(module, SparseLinear):
+            flat = torch.zeros(module.out_features * module.in_features)
+            flat[module.positions()] = module.values()
+            found[f"{name}.weight"] = flat.view(module.out_features, module.in_features)
+            found[f"{name}.bias"] = module.bias.detach()
+        elif isinstance(module, torch.nn.Linear):
+            found[f"{name}.weight"] = module.weight.detach()
+            found[f"{name}.bias"] = module.bias.detach()
+    return found
+
+
+def networks(model: Any) -> dict[str, torch.nn.Module]:
+    names = ("actor", "critic", "actor_target", "critic_target")
+    return {name: getattr(model, name) for name in names if hasattr(model, name)}
+
+
+def assert_close(a: Any, b: Any, tolerance: float) -> None:
+    for name, network in networks(a).items():
+        ours, theirs = dense_weights(network), dense_weights(networks(b)[name])
+        for key, weight in ours.items():
+            assert torch.equal(weight != 0, theirs[key] != 0), (name, key)
+            np.testing.assert_allclose(weight, theirs[key], atol=tolerance, rtol=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "sac"])
+@pytest.mark.parametrize(("preset", "changes"), CASES)
+def test_both_storages_take_the_same_way(algorithm: str, preset: str, changes) -> None:
+    # A step size at which rounding does not decide which of two weights is the smaller one.
+    agents = [
+        sparse_agent(algorithm, preset, changes | {"storage": storage}, learning_rate=1e-3)
+        for storage in ("masked", "csr")
+    ]
+    assert_close(*agents, 0.0)
+    for agent in agents:
+        set_random_seed(0)
+        agent.learn(20)
+        for step in range(34):
+            train_on(agent, 1, step)
+    assert agents[0].topology.events == agents[1].topology.events
+    assert (agents[0].topology.events["critic"] > 0) is (preset not in ("static", "gmp"))
+    assert_close(*agents, 2e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "sac"])
+def test_gmp_shortens_the_lists_of_connections(algorithm: str) -> None:
+    model = sparse_agent(algorithm, "gmp", {"storage": "csr", "density": 0.2}).learn(20)
+    first = model.critic_target.qf0[0].n_connections
+    train_on(model, 200, 0)
+    online, target = model.critic.qf0[2], model.critic_target.qf0[2]
+    assert model.critic_target.qf0[0].n_connections <= first
+    assert online.n_connections == target.n_connections < 24 * 24
+    assert torch.equal(online.positions(), target.positions())
+    assert model.topology.handles["critic"].density() == pytest.approx(0.2, abs=1e-3)
+    model.predict(np.zeros(3, np.float32))
+
+
+def test_targets_have_the_index_of_the_trained_network_after_every_step() -> None:
+    model = sparse_agent("td3", "anf", LAYERS | {"storage": "csr"}).learn(20)
+    for step in range(40):
+        train_on(model, 1, step)
+        for name in ("actor", "critic"):
+            target = dict(networks(model)[f"{name}_target"].named_modules())
+            for key, module in networks(model)[name].named_modules():
+                if isinstance(module, SparseLinear):
+                    assert torch.equal(module.positions(), target[key].positions())
+
+
+def test_kept_connections_keep_their_target_weight_by_position() -> None:
+    online = torch.nn.Sequential(SparseLinear(6, 5, n_connections=12))
+    target = torch.nn.Sequential(torch.nn.Linear(6, 5))
+    prepare(online, target)
+    before = dense_weights(target)["0.weight"]
+    other = SparseLinear(6, 5, n_connections=12)
+    online[0].set_index(other.index.copy())
+    follow_(online, target)
+    after = dense_weights(target)["0.weight"]
+    both = torch.zeros(30, dtype=torch.bool)
+    both[other.positions()] = True
+    both = both.view(5, 6) & (before != 0)
+    assert 0 < int(both.sum()) < 12
+    assert torch.equal(after, torch.where(both, before, 0))
+
+
+def test_auto_keeps_small_layers_masked_and_own_targets_masked() -> None:
+    kinds = {type(m) for m in sparse_agent("td3", "ds", {"storage": "auto"}).actor.modules()}
+    assert SparseLinear not in kinds
+
+
+def test_every_layer_is_truly_sparse_when_asked() -> None:
+    model = sparse_agent("sac", "rigl", {"storage": "csr"})
+    report = model.sparsity_report()
+    assert {row.storage for row in report.layers} == {"csr"}
+    masked = sparse_agent("sac", "rigl").sparsity_report()
+    assert (report.parameters, report.flops) == (masked.parameters, masked.flops)
+    assert report.dense_parameters == masked.dense_parameters
