@@ -18,6 +18,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -49,13 +51,17 @@ def make_agent(
         "buffer_size": 20_000,
         "seed": 0,
     }
+    stock: dict[str, type[OffPolicyAlgorithm]] = {"td3": TD3, "sac": SAC}
     if preset is None:
-        return {"td3": TD3, "sac": SAC}[algorithm]("MlpPolicy", env, **settings)
-    changes = {"storage": storage}
+        return stock[algorithm]("MlpPolicy", env, **settings)
+    changes: dict[str, Any] = {"storage": storage}
     if preset == "gmp":
         changes["total_steps"] = 5 * BLOCK  # so that its ramp falls into the measured steps
-    kind = resolve_algorithm(algorithm).model_class
-    return kind("MlpPolicy", env, preset=preset, sparse_kwargs=changes, **settings)
+    kind: Any = resolve_algorithm(algorithm).model_class
+    agent: OffPolicyAlgorithm = kind(
+        "MlpPolicy", env, preset=preset, sparse_kwargs=changes, **settings
+    )
+    return agent
 
 
 def seconds(agent: OffPolicyAlgorithm, steps: int) -> float:
@@ -68,7 +74,7 @@ def seconds(agent: OffPolicyAlgorithm, steps: int) -> float:
 @contextlib.contextmanager
 def scratch() -> Iterator[None]:
     """Work in a temporary folder: MuJoCo leaves a log file in the present one."""
-    before = os.getcwd()
+    before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:

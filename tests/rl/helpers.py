@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from torch import Tensor, nn
 
@@ -55,7 +54,7 @@ def sparse_agent(
     return SPARSE[algorithm](**kwargs, preset=preset, sparse_kwargs=changes)
 
 
-def stock_agent(algorithm: str, **more: Any) -> OffPolicyAlgorithm:
+def stock_agent(algorithm: str, **more: Any) -> Any:
     """The agent of Stable-Baselines3 with the same arguments."""
     return STOCK[algorithm](**arguments(algorithm, more.pop("env", None), **more))
 
@@ -89,14 +88,15 @@ Generators = tuple[Tensor, Any]
 
 def generators() -> Generators:
     """The states of the global generators that Stable-Baselines3 draws from."""
-    return torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return torch.random.get_rng_state(), state[1].copy()
 
 
 def masked_layers(network: nn.Module) -> Iterator[tuple[str, nn.Linear, Tensor]]:
     """Name, module and mask of every layer that has one."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear) and hasattr(module, "weight_mask"):
-            yield name, module, module.weight_mask
+            yield name, module, module.get_buffer("weight_mask")
 
 
 def is_positive_zero(values: Tensor) -> bool:

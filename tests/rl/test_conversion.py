@@ -27,9 +27,11 @@ from tests.rl.helpers import (
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("algorithm", ["td3", "sac", "ddpg"])
-def test_an_untrained_agent_becomes_what_the_sparse_class_makes(algorithm, preset) -> None:
+def test_an_untrained_agent_becomes_what_the_sparse_class_makes(
+    algorithm: Any, preset: Any
+) -> None:
     direct = sparse_agent(algorithm, preset)
-    converted = sparsify(stock_agent(algorithm), preset, **OFTEN[preset])
+    converted: Any = sparsify(stock_agent(algorithm), preset, **OFTEN[preset])
     assert converted.sparsity == direct.sparsity
     assert_same_tensors(tensors_of(direct), tensors_of(converted))
     for model in (direct, converted):
@@ -45,7 +47,7 @@ def test_weights_are_those_of_the_agent_not_those_of_its_seed(storage: str) -> N
         dense.critic.qf0[0].weight.fill_(3.0)
         dense.critic_target.qf0[0].weight.fill_(4.0)
         dense.critic.qf0[0].bias.fill_(5.0)
-    model = sparsify(dense, "anf", storage=storage)
+    model: Any = sparsify(dense, "anf", storage=storage)
     online, target = model.critic.qf0[0], model.critic_target.qf0[0]
     assert set(online.weight.unique().tolist()) - {0.0} == {3.0}
     assert set(target.weight.unique().tolist()) - {0.0} == {4.0}
@@ -57,7 +59,7 @@ def test_rlx2_begins_with_the_largest_weights_of_the_agent() -> None:
     weight = dense.actor.mu[2].weight.detach()
     with torch.no_grad():
         weight.copy_(torch.randn(24, 24))
-    model = sparsify(dense, "rlx2")
+    model: Any = sparsify(dense, "rlx2")
     mask = model.topology.handles["actor"].masks()["mu.2.weight"]
     assert weight.abs()[mask].min() > weight.abs()[~mask].max()
 
@@ -68,7 +70,7 @@ def test_a_trained_agent_keeps_its_largest_weights(algorithm: str, storage: str)
     dense = stock_agent(algorithm).learn(60)
     state = {name: t.clone() for name, t in dense.policy.state_dict().items()}
     buffer, steps = dense.replay_buffer, dense.num_timesteps
-    model = sparsify(dense, "rigl", prune="magnitude", storage=storage, density=0.3)
+    model: Any = sparsify(dense, "rigl", prune="magnitude", storage=storage, density=0.3)
     assert (model.replay_buffer, model.num_timesteps) == (buffer, steps)
     for name, handle in model.topology.handles.items():
         for key, mask in handle.masks().items():
@@ -92,7 +94,7 @@ def test_a_trained_agent_keeps_its_largest_weights(algorithm: str, storage: str)
 def test_conversion_leaves_generators_and_environment_alone() -> None:
     dense = stock_agent("sac").learn(30 - 15)
     before, observation = generators(), dense._last_obs
-    model = sparsify(dense, "anf")
+    model: Any = sparsify(dense, "anf")
     after = generators()
     assert torch.equal(before[0], after[0])
     assert (before[1] == after[1]).all()
@@ -102,29 +104,29 @@ def test_conversion_leaves_generators_and_environment_alone() -> None:
 
 
 def test_multi_step_returns_survive_conversion() -> None:
-    model = sparsify(stock_agent("td3", n_steps=3), "anf")
+    model: Any = sparsify(stock_agent("td3", n_steps=3), "anf")
     assert (model.n_steps, model.replay_buffer.n_steps) == (3, 3)
 
 
 def test_a_dense_agent_of_the_sparse_class_can_be_converted() -> None:
-    model = sparsify(sparse_agent("td3", None), "anf")
+    model: Any = sparsify(sparse_agent("td3", None), "anf")
     assert type(model) is SparseTD3
     assert model.topology is not None
 
 
-def test_a_converted_agent_is_saved_and_loaded(tmp_path) -> None:
-    model = sparsify(stock_agent("td3").learn(40), "anf", prune="magnitude").learn(40)
+def test_a_converted_agent_is_saved_and_loaded(tmp_path: Any) -> None:
+    model: Any = sparsify(stock_agent("td3").learn(40), "anf", prune="magnitude").learn(40)
     model.save(tmp_path / "agent.zip")
     new = SparseTD3.load(tmp_path / "agent.zip", env=gym.make("Pendulum-v1"))
     assert_same_tensors(tensors_of(model), tensors_of(new))
 
 
 def test_every_sparse_layer_of_a_converted_agent_has_a_masked_target() -> None:
-    model = sparsify(stock_agent("td3"), "ds")
+    model: Any = sparsify(stock_agent("td3"), "ds")
     for name, module, mask in masked_layers(model.critic):
         target = model.critic_target.get_submodule(name)
-        assert torch.equal(target.weight_mask, mask)
-        assert torch.equal(target.weight, module.weight)
+        assert torch.equal(target.get_buffer("weight_mask"), mask)
+        assert torch.equal(target.get_parameter("weight"), module.weight)
 
 
 @pytest.mark.parametrize("algorithm", STOCK)
@@ -147,7 +149,7 @@ def unsupported() -> list[Any]:
 
 
 @pytest.mark.parametrize(("make", "error", "message"), unsupported())
-def test_other_models_are_refused(make, error, message: str) -> None:
+def test_other_models_are_refused(make: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         sparsify(make(), "anf")
 

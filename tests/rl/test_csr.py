@@ -23,6 +23,7 @@ def dense_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
             flat = torch.zeros(module.out_features * module.in_features)
             flat[module.positions()] = module.values()
             found[f"{name}.weight"] = flat.view(module.out_features, module.in_features)
+            assert module.bias is not None
             found[f"{name}.bias"] = module.bias.detach()
         elif isinstance(module, torch.nn.Linear):
             found[f"{name}.weight"] = module.weight.detach()
@@ -45,21 +46,22 @@ def assert_close(a: Any, b: Any, tolerance: float) -> None:
 
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
 @pytest.mark.parametrize(("preset", "changes"), CASES)
-def test_both_storages_take_the_same_way(algorithm: str, preset: str, changes) -> None:
+def test_both_storages_take_the_same_way(algorithm: str, preset: str, changes: Any) -> None:
     # A step size at which rounding does not decide which of two weights is the smaller one.
     agents = [
         sparse_agent(algorithm, preset, changes | {"storage": storage}, learning_rate=1e-3)
         for storage in ("masked", "csr")
     ]
-    assert_close(*agents, 0.0)
+    masked, csr = agents
+    assert_close(masked, csr, 0.0)
     for agent in agents:
         set_random_seed(0)
         agent.learn(20)
         for step in range(34):
             train_on(agent, 1, step)
-    assert agents[0].topology.events == agents[1].topology.events
-    assert (agents[0].topology.events["critic"] > 0) is (preset not in ("static", "gmp"))
-    assert_close(*agents, 2e-4)
+    assert masked.topology.events == csr.topology.events
+    assert (masked.topology.events["critic"] > 0) is (preset not in ("static", "gmp"))
+    assert_close(masked, csr, 2e-4)
 
 
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
@@ -87,12 +89,13 @@ def test_targets_have_the_index_of_the_trained_network_after_every_step() -> Non
 
 
 def test_kept_connections_keep_their_target_weight_by_position() -> None:
-    online = torch.nn.Sequential(SparseLinear(6, 5, n_connections=12))
+    layer = SparseLinear(6, 5, n_connections=12)
+    online = torch.nn.Sequential(layer)
     target = torch.nn.Sequential(torch.nn.Linear(6, 5))
     prepare(online, target)
     before = dense_weights(target)["0.weight"]
     other = SparseLinear(6, 5, n_connections=12)
-    online[0].set_index(other.index.copy())
+    layer.set_index(other.index.copy())
     follow_(online, target)
     after = dense_weights(target)["0.weight"]
     both = torch.zeros(30, dtype=torch.bool)

@@ -19,7 +19,7 @@ from tests.rl.helpers import (
 )
 
 UPDATES = [pytest.param(120, id="120"), pytest.param(500, id="500", marks=pytest.mark.slow)]
-WIDE = {"policy_kwargs": {"net_arch": [256, 256]}, "batch_size": 100}
+WIDE: dict[str, Any] = {"policy_kwargs": {"net_arch": [256, 256]}, "batch_size": 100}
 EVERYTHING = {"layers": ["input", "hidden", "output"], "density": 1.0}
 
 
@@ -110,7 +110,9 @@ def test_a_static_agent_is_a_hand_written_masked_loop(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("interval", [2, 5])
-def test_target_update_interval_agrees_with_stock_sac_where_that_counts_right(interval) -> None:
+def test_target_update_interval_agrees_with_stock_sac_where_that_counts_right(
+    interval: Any,
+) -> None:
     options = {"gradient_steps": 10, "train_freq": 10, "target_update_interval": interval}
     stock = trained(stock_agent("sac", **options), 60)
     ours = trained(sparse_agent("sac", None, **options), 60)

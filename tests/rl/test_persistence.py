@@ -14,7 +14,7 @@ import torch
 
 from sparsewire.core.errors import CheckpointError
 from sparsewire.rl import SparseSAC, SparseTD3
-from sparsewire.rl.policies import SparseSACPolicy, SparseTD3Policy
+from sparsewire.rl.policies import SparsePolicyMixin, SparseSACPolicy, SparseTD3Policy
 from tests.rl.helpers import (
     PRESETS,
     SPARSE,
@@ -51,7 +51,9 @@ CASES = [(a, p, "masked") for a in ("td3", "sac") for p in PRESETS] + [
 
 
 @pytest.mark.parametrize(("algorithm", "preset", "storage"), CASES)
-def test_a_loaded_agent_goes_on_bit_for_bit(algorithm, preset, storage, tmp_path) -> None:
+def test_a_loaded_agent_goes_on_bit_for_bit(
+    algorithm: Any, preset: Any, storage: Any, tmp_path: Any
+) -> None:
     model = sparse_agent(algorithm, preset, {"storage": storage})
     model.learn(20)
     train_on(model, 47, 0)
@@ -85,7 +87,7 @@ def flat(state: dict[Any, Any], prefix: str = "") -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("preset", [None, "anf"])
-def test_learning_goes_on_without_resetting_the_clock(preset: str | None, tmp_path) -> None:
+def test_learning_goes_on_without_resetting_the_clock(preset: str | None, tmp_path: Any) -> None:
     model = sparse_agent("td3", preset).learn(40)
     new = loaded(model, tmp_path).learn(30, reset_num_timesteps=False)
     assert new.num_timesteps == 70
@@ -95,7 +97,7 @@ def test_learning_goes_on_without_resetting_the_clock(preset: str | None, tmp_pa
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_file_holds_no_pickled_controller(preset: str, tmp_path) -> None:
+def test_the_file_holds_no_pickled_controller(preset: str, tmp_path: Any) -> None:
     model = sparse_agent("sac", preset).learn(40)
     with zipfile.ZipFile(saved(model, tmp_path)) as archive:
         data = json.loads(archive.read("data"))
@@ -117,7 +119,7 @@ def test_the_file_holds_no_pickled_controller(preset: str, tmp_path) -> None:
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
-def test_a_policy_alone_is_saved_and_loaded(algorithm, preset, tmp_path) -> None:
+def test_a_policy_alone_is_saved_and_loaded(algorithm: Any, preset: Any, tmp_path: Any) -> None:
     model = sparse_agent(algorithm, preset).learn(45)
     model.policy.save(tmp_path / "policy.pth")
     kind = {"td3": SparseTD3Policy, "sac": SparseSACPolicy}[algorithm]
@@ -127,6 +129,8 @@ def test_a_policy_alone_is_saved_and_loaded(algorithm, preset, tmp_path) -> None
     ours = policy.predict(observation, deterministic=True)[0]
     assert (ours == model.predict(observation, deterministic=True)[0]).all()
     if preset:
+        assert isinstance(policy, SparsePolicyMixin)
+        assert policy.topology is not None
         densities = [h.density() for h in model.topology.handles.values()]
         assert [h.density() for h in policy.topology.handles.values()] == densities
 
@@ -152,7 +156,7 @@ def test_a_part_of_the_parameters_can_be_set() -> None:
     assert_sparse(other)
 
 
-def test_set_parameters_reads_a_file(tmp_path) -> None:
+def test_set_parameters_reads_a_file(tmp_path: Any) -> None:
     model, other = sparse_agent("sac", "anf").learn(45), sparse_agent("sac", "anf")
     other.set_parameters(saved(model, tmp_path))
     assert_same_tensors(tensors_of(model), tensors_of(other))
@@ -168,7 +172,7 @@ def test_set_parameters_reads_a_file(tmp_path) -> None:
         ({"sparse_kwargs": {"layers": ["hidden"]}}, "layers"),
     ],
 )
-def test_parameters_of_other_settings_raise_and_change_nothing(changes, message: str) -> None:
+def test_parameters_of_other_settings_raise_and_change_nothing(changes: Any, message: str) -> None:
     saved_one = sparse_agent("td3", "anf").learn(30)
     options = {"preset": "anf"} | changes
     other = sparse_agent(
@@ -191,13 +195,13 @@ def test_dense_and_sparse_parameters_are_told_apart() -> None:
 @pytest.mark.parametrize(
     "asked", [{"preset": "ds"}, {"preset": None}, {"preset": "anf", "sparse_kwargs": {}}]
 )
-def test_loading_with_other_settings_raises(asked: dict[str, Any], tmp_path) -> None:
+def test_loading_with_other_settings_raises(asked: dict[str, Any], tmp_path: Any) -> None:
     path = saved(sparse_agent("td3", "anf"), tmp_path)
     with pytest.raises(CheckpointError, match="was saved with"):
         SparseTD3.load(path, **asked)
 
 
-def test_loading_with_the_same_settings_is_fine(tmp_path) -> None:
+def test_loading_with_the_same_settings_is_fine(tmp_path: Any) -> None:
     model = sparse_agent("td3", "anf", policy_kwargs={"net_arch": [8]})
     new = SparseTD3.load(
         saved(model, tmp_path),
@@ -208,7 +212,7 @@ def test_loading_with_the_same_settings_is_fine(tmp_path) -> None:
     assert_same_tensors(tensors_of(model), tensors_of(new))
 
 
-def test_a_damaged_mask_raises_before_it_is_trained_on(tmp_path) -> None:
+def test_a_damaged_mask_raises_before_it_is_trained_on(tmp_path: Any) -> None:
     model = sparse_agent("td3", "anf").learn(45)
     parameters = copy.deepcopy(model.get_parameters())
     mask = parameters["policy"]["critic.qf0.0.weight_mask"]
@@ -218,7 +222,7 @@ def test_a_damaged_mask_raises_before_it_is_trained_on(tmp_path) -> None:
         train_on(model, 1, 0)
 
 
-def test_a_damaged_topology_in_a_file_says_so(tmp_path) -> None:
+def test_a_damaged_topology_in_a_file_says_so(tmp_path: Any) -> None:
     path = saved(sparse_agent("td3", "anf"), tmp_path)
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
@@ -232,13 +236,14 @@ def test_a_damaged_topology_in_a_file_says_so(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
-def test_stock_files_load_as_dense_agents(algorithm: str, tmp_path) -> None:
+def test_stock_files_load_as_dense_agents(algorithm: str, tmp_path: Any) -> None:
     stock = stock_agent(algorithm, tau=0.01).learn(40)
     new = SPARSE[algorithm].load(saved(stock, tmp_path), env=env())
     assert new.topology is None
     assert new.tau == 0.01
     assert_same_tensors(tensors_of(stock), tensors_of(new))
-    again = STOCK[algorithm].load(saved(new, tmp_path), env=env())
+    kind: Any = STOCK[algorithm]
+    again = kind.load(saved(new, tmp_path), env=env())
     assert_same_tensors(tensors_of(stock), tensors_of(again))
 
 
@@ -263,7 +268,7 @@ def test_a_deep_copy_is_independent_and_goes_on_alike(preset: str, storage: str)
     assert other.topology.events == model.topology.events
 
 
-def test_agents_of_fresh_entropy_keep_their_seed(tmp_path) -> None:
+def test_agents_of_fresh_entropy_keep_their_seed(tmp_path: Any) -> None:
     model = sparse_agent("sac", "anf", seed=None).learn(40)
     new = SparseSAC.load(saved(model, tmp_path), env=env())
     assert new.sparsity == model.sparsity

@@ -3,6 +3,7 @@
 import json
 import math
 from fractions import Fraction
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
+from sparsewire.core import RigL
 from sparsewire.core.errors import InfeasibleDensityError, InvalidArgumentError
 from sparsewire.rl.layers import count_connections, layers_of
 from sparsewire.rl.presets import (
@@ -27,14 +29,14 @@ from tests.rl.helpers import generators
 WIDTHS = [256, 256]
 
 
-def networks(d: int, a: int, policy: type = TD3Policy, net_arch: list[int] | None = None):
+def networks(d: int, a: int, policy: type = TD3Policy, net_arch: list[int] | None = None) -> Any:
     box = gym.spaces.Box(-1, 1, (d,), np.float32), gym.spaces.Box(-1, 1, (a,), np.float32)
     made = policy(*box, lambda _: 0.001, net_arch=net_arch or WIDTHS)
     return {"actor": layers_of(made.actor), "critic": layers_of(made.critic)}
 
 
-def counts_for(preset: str, d: int, a: int, **kwargs):
-    options = {"algorithm": "td3", "seed": 0} | kwargs
+def counts_for(preset: str, d: int, a: int, **kwargs: Any) -> Any:
+    options: dict[str, Any] = {"algorithm": "td3", "seed": 0} | kwargs
     net_arch = options.pop("net_arch", None)
     policy = SACPolicy if options["algorithm"] == "sac" else TD3Policy
     settings = resolve_settings(preset, options.pop("sparse_kwargs", None), **options)
@@ -42,7 +44,7 @@ def counts_for(preset: str, d: int, a: int, **kwargs):
     return layers, count_connections(settings, layers)
 
 
-def total_sparsity(layers, counts) -> float:
+def total_sparsity(layers: Any, counts: Any) -> float:
     weights = connections = 0
     for network, found in layers.items():
         for layer in found:
@@ -63,7 +65,9 @@ def total_sparsity(layers, counts) -> float:
         ("Humanoid-v5", 348, 17, 0.414, 0.405, 0.548),
     ],
 )
-def test_ds_td3_has_the_densities_of_its_paper(env_id, d, a, actor, critic, total) -> None:
+def test_ds_td3_has_the_densities_of_its_paper(
+    env_id: Any, d: Any, a: Any, actor: Any, critic: Any, total: Any
+) -> None:
     layers, counts = counts_for("ds", d, a, env_id=env_id)
     assert counts["actor"]["mu.0.weight"] / (256 * d) == pytest.approx(actor, abs=6e-4)
     assert counts["critic"]["qf1.0.weight"] / (256 * (d + a)) == pytest.approx(critic, abs=6e-4)
@@ -80,14 +84,14 @@ def test_ds_td3_has_the_densities_of_its_paper(env_id, d, a, actor, critic, tota
         ("Humanoid-v3", 376, 17, 0.55),
     ],
 )
-def test_ds_sac_has_the_sparsity_of_its_appendix(env_id, d, a, total) -> None:
+def test_ds_sac_has_the_sparsity_of_its_appendix(env_id: Any, d: Any, a: Any, total: Any) -> None:
     layers, counts = counts_for("ds", d, a, env_id=env_id, algorithm="sac")
     assert total_sparsity(layers, counts) == pytest.approx(total, abs=0.006)
 
 
 @pytest.mark.parametrize("net_arch", [[400, 300], [64, 64], [32]], ids=str)
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
-def test_ds_halves_all_weights_where_the_paper_says_nothing(net_arch, algorithm) -> None:
+def test_ds_halves_all_weights_where_the_paper_says_nothing(net_arch: Any, algorithm: Any) -> None:
     layers, counts = counts_for("ds", 30, 4, net_arch=net_arch, algorithm=algorithm)
     assert total_sparsity(layers, counts) == pytest.approx(0.5, abs=0.01)
 
@@ -170,6 +174,8 @@ def test_the_actor_updates_with_the_critic_whatever_the_policy_delay(preset: str
     for delay in (1, 2, 5):
         settings = resolve_settings(preset, changes, algorithm="td3", seed=0, policy_delay=delay)
         actor, critic = settings.method_of("actor").when, settings.method_of("critic").when
+        assert actor is not None
+        assert critic is not None
         own = [step for step in range(1, 100_000 // delay) if actor.due(step)]
         assert [step * delay for step in own] == [s for s in range(1, 100_000) if critic.due(s)]
 
@@ -182,8 +188,10 @@ def test_drop_fraction_zero_freezes_the_topology_of_any_preset() -> None:
 def test_rigl_ends_at_four_fifths_and_gmp_runs_from_one_fifth() -> None:
     rigl = resolve_settings("rigl", {"total_steps": 50_000}, algorithm="sac", seed=0)
     gmp = resolve_settings("gmp", {"total_steps": 50_000}, algorithm="sac", seed=0)
-    assert rigl.method_of("critic").schedule(40_000) == 0
-    assert rigl.method_of("critic").schedule(20_000) == pytest.approx(0.25)
+    method = rigl.method_of("critic")
+    assert isinstance(method, RigL)
+    assert method.schedule(40_000) == 0
+    assert method.schedule(20_000) == pytest.approx(0.25)
     assert (gmp.begin, gmp.end) == (10_000, 40_000)
 
 
@@ -206,7 +214,7 @@ def test_published_epsilon_knows_every_version_and_noisy_variant() -> None:
         ("gmp", {"drop_fraction": 0.1}, "drop_fraction has no meaning"),
     ],
 )
-def test_unknown_names_raise(preset, changes, message: str) -> None:
+def test_unknown_names_raise(preset: Any, changes: Any, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         check_overrides(preset, changes)
 
@@ -235,7 +243,7 @@ def test_unknown_names_raise(preset, changes, message: str) -> None:
         ("rigl", {"total_steps": 500}, "no topology update falls into"),
     ],
 )
-def test_values_out_of_range_raise(preset: str, changes, message: str) -> None:
+def test_values_out_of_range_raise(preset: str, changes: Any, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         resolve_settings(preset, changes, algorithm="td3", seed=0)
 

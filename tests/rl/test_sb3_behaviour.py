@@ -157,6 +157,7 @@ class _Clock(BaseCallback):
 
     def _on_step(self) -> bool:
         assert isinstance(self.model, SparseTD3)
+        assert self.model.topology is not None
         self.seen.append(self.model.topology.events["critic"])
         return self.n_calls < self.stop
 
@@ -217,10 +218,10 @@ def test_the_environment_is_not_asked_for_its_name_where_it_has_none() -> None:
         observation_space = gym.spaces.Box(-1, 1, (4,), np.float32)
         action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
-        def reset(self, *, seed=None, options=None):
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
             return self.observation_space.sample(), {}
 
-        def step(self, action):
+        def step(self, action: Any) -> Any:
             return self.observation_space.sample(), 0.0, False, False, {}
 
     env = DummyVecEnv([Nameless])
@@ -256,7 +257,9 @@ def test_two_agents_in_one_process_do_not_disturb_each_other() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("preset", ["ds", "anf", "rigl", "gmp"])
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
-def test_agents_learn_on_a_gpu_and_move_to_the_cpu(algorithm, preset, tmp_path) -> None:
+def test_agents_learn_on_a_gpu_and_move_to_the_cpu(
+    algorithm: Any, preset: Any, tmp_path: Any
+) -> None:
     model = sparse_agent(algorithm, preset, device="cuda").learn(60)
     assert_sparse(model)
     assert model.critic.qf0[0].weight.is_cuda

@@ -1,5 +1,7 @@
 """Names of algorithms, the papers' hyperparameters, and what is refused."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -42,7 +44,8 @@ def test_published_settings_make_an_agent(name: str) -> None:
     env = gym.make("Pendulum-v1")
     entry = resolve_algorithm(name)
     settings = paper_settings(name, env) | {"buffer_size": 200}
-    model = entry.model_class("MlpPolicy", env, preset=entry.preset, **settings)
+    kind: Any = entry.model_class
+    model = kind("MlpPolicy", env, preset=entry.preset, **settings)
     assert model.learning_starts == 25_000
     assert model.policy.net_arch == [256, 256]
     if entry.algorithm != "sac":

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_dense_agent_has_a_report_too() -> None:
 
 @pytest.mark.parametrize("storage", ["masked", "csr"])
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
-def test_focus_is_the_mean_number_of_connections_of_an_input(algorithm, storage) -> None:
+def test_focus_is_the_mean_number_of_connections_of_an_input(algorithm: Any, storage: Any) -> None:
     model = sparse_agent(algorithm, "anf", {"storage": storage}, env=noisy()).learn(45)
     focus = {f.network: f for f in model.sparsity_report().focus}
     assert list(focus) == ["actor", "qf0", "qf1"]
@@ -115,7 +116,7 @@ def test_a_report_is_a_table_and_a_frame() -> None:
     assert "topology updates: actor 0, critic 0" in text
 
 
-def test_the_callback_logs_the_report(tmp_path) -> None:
+def test_the_callback_logs_the_report(tmp_path: Any) -> None:
     model = sparse_agent("sac", "anf", env=noisy())
     model.set_logger(configure(str(tmp_path), ["csv", "stdout"]))
     model.learn(45, SparsityCallback(log_every=10), log_interval=None)

@@ -1,5 +1,7 @@
 """Target networks against slow, obvious ones."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ small_numbers = st.sampled_from([0.0, -0.5, 0.5, 1.0, -1.0, 2.0, 3.5, 1e-30])
     limit=st.integers(0, 30),
     bound=st.sampled_from([0.0, 1e-40, 0.5, 1.0, 100.0, float("inf")]),
 )
-def test_truncation_keeps_the_largest_weights(values, limit: int, bound: float) -> None:
+def test_truncation_keeps_the_largest_weights(values: Any, limit: int, bound: float) -> None:
     weight = torch.tensor(values).reshape(1, -1)
     truncate_(weight, limit, bound)
     assert weight.flatten().tolist() == torch.tensor(truncated_slowly(values, limit)).tolist()
@@ -79,7 +81,7 @@ def test_magnitude_targets_are_those_of_a_loop_that_truncates_after_each_average
 
 
 @torch.no_grad()
-def average_and_truncate(target, online, handle, tau: float) -> None:
+def average_and_truncate(target: Any, online: Any, handle: Any, tau: float) -> None:
     for mine, theirs in zip(target.parameters(), online.parameters(), strict=True):
         mine.data.mul_(1 - tau)
         torch.add(mine.data, theirs.data, alpha=tau, out=mine.data)
