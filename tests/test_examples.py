@@ -10,6 +10,7 @@ ARGUMENTS = {
     "demo.py": ["--quick", "--output", "out"],
     "noisy_pendulum.py": ["--seeds", "1", "--steps", "300", "--jobs", "1", "--output", "out"],
     "parallel_training.py": ["--epochs", "8"],
+    "preferences.py": ["--steps", "60", "--feedback", "10"],
     "select_features.py": [],
 }
 
@@ -45,6 +46,12 @@ def test_the_pendulum_example_compares_three_agents_on_a_page(tmp_path: Path) ->
     for algorithm in ("td3", "static-td3", "anf-td3"):
         assert algorithm in text
         assert algorithm in page
+
+
+def test_the_preferences_example_trains_with_both_reward_models(tmp_path: Path) -> None:
+    lines = run("preferences.py", tmp_path).splitlines()
+    assert sum("reward model: true return -" in line for line in lines) == 2
+    assert sum(line.startswith("  reward0: ") for line in lines) == 2
 
 
 def test_the_selection_example_names_its_features(tmp_path: Path) -> None:

@@ -180,16 +180,20 @@ def truncate_(weight: Tensor, limit: int, bound: float = 0.0) -> float:
     """
     flat = weight.detach().view(-1)
     values = flat.numpy(force=True)  # NumPy counts and searches a few times faster than torch
-    surplus = int(np.count_nonzero(values != 0)) - limit
+    present = values != 0
+    surplus = int(np.count_nonzero(present)) - limit
     if surplus <= 0:
         return bound
     magnitudes = np.abs(values)
-    near = np.flatnonzero((magnitudes <= bound) & (magnitudes > 0))
+    near = np.flatnonzero(present & (magnitudes <= bound))
     if len(near) < surplus:
-        near = np.flatnonzero(values)
+        near = np.flatnonzero(present)
     candidates = magnitudes[near]
     cut = np.partition(candidates, surplus - 1)[surplus - 1]
     below, tied = near[candidates < cut], near[candidates == cut]
     gone = np.concatenate([below, tied[: surplus - len(below)]])
-    flat.index_fill_(0, torch.from_numpy(gone).to(flat.device), 0)
+    if flat.is_cpu:
+        values[gone] = 0
+    else:
+        flat.index_fill_(0, torch.from_numpy(gone).to(flat.device), 0)
     return 2 * float(cut)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from sparsewire.core import checkpoint
 from sparsewire.core.errors import CheckpointError, NoMaskableLayersError
@@ -27,6 +26,7 @@ from sparsewire.core.ranking import highest
 from sparsewire.core.sparsify import sparsify
 from sparsewire.core.topology import LayerPlan, check
 from sparsewire.rl.layers import Counts, count_connections, layers_of
+from sparsewire.rl.roots import FastRoots
 from sparsewire.rl.sparsity_settings import SparsitySettings
 from sparsewire.rl.targets import Truncation, follow_, mirror_, prepare
 
@@ -96,8 +96,6 @@ class Topology:
         for part in parts:
             if part.target is not None and part.name in self.handles:
                 self._prepare_target(part.network, part.target)
-        self._seen: dict[str, int] = {}
-        self._hooks: list[RemovableHandle] = []
         self._attach()
 
     def _sparsify(self, part: Part, counts: Counts) -> SparsityHandle:
@@ -126,14 +124,18 @@ class Topology:
             target.register_forward_pre_hook(truncation)
             self._truncations.append(truncation)
 
-    # Around optimizer steps; these hooks run after those of the handles.
+    # Around optimizer steps
 
     def _attach(self) -> None:
+        """Register all hooks: roots inside the hooks of the handles, the rest outside."""
         self._seen = self.events
-        self._hooks = [
+        for name, part in self._parts.items():
+            if (handle := self.handles.get(name)) is not None:
+                roots = FastRoots(handle)
+                part.optimizer.register_step_post_hook(roots.after)
+                handle.attach(part.optimizer)
+                part.optimizer.register_step_pre_hook(roots.before)
             part.optimizer.register_step_post_hook(partial(self._after_step, name))
-            for name, part in self._parts.items()
-        ]
 
     def _after_step(self, name: str, *_: Any) -> None:
         """Let the target follow an event; note that averaging follows the actor's step."""
@@ -158,10 +160,6 @@ class Topology:
         """Truncate target networks that have been averaged since they were last used."""
         for truncation in self._truncations:
             truncation()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave hooks out of copies and pickles."""
-        return self.__dict__ | {"_hooks": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Follow the copied optimizers."""

@@ -1,0 +1,67 @@
+"""Why are optimizers slow where weights are zero, and what helps?
+
+Adam and RMSprop take the square root of second moments. Where a connection is missing these are
+exactly 0, and on a CPU torch leaves roots to a library of Intel's that is about nine times slower
+on an array with zeros at random places than on one without (measured: 225 instead of 26
+microseconds for 256×256). So while the optimizer steps, and only then, the second moments of
+missing connections are 1. Their gradient and first moment are 0, so nothing else changes.
+"""
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sparsewire.core.handle import SparsityHandle
+from sparsewire.core.storage import Store
+
+_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+_WORTH_IT = 2**13
+"""Weights from which the detour is faster."""
+
+
+class FastRoots:
+    """Second moments without zeros, for the time of an optimizer's step.
+
+    Parameters
+    ----------
+    handle : SparsityHandle
+        What keeps the moments zero otherwise.
+
+    Notes
+    -----
+    Register `before` as the last pre-hook of the optimizer and `after` as the first post-hook, so
+    that nobody else sees the ones.
+    """
+
+    def __init__(self, handle: SparsityHandle) -> None:
+        stores = (store for store in handle._network.stores if store.kind == "masked")
+        self._stores = [store for store in stores if store.weight.numel() >= _WORTH_IT]
+        self._missing: dict[str, tuple[Tensor, int, Tensor]] = {}
+        self._changed: list[tuple[Store, Tensor]] = []
+
+    def before(self, optimizer: Optimizer, *args: Any) -> None:
+        """Set the second moments of missing connections to 1."""
+        self._changed = [
+            (store, state[key])
+            for store in self._stores
+            if store.weight.is_cpu and (state := optimizer.state.get(store.weight))
+            for key in _SECOND_MOMENTS
+            if key in state
+        ]
+        for store, moment in self._changed:
+            moment.add_(self._where_missing(store))
+
+    def after(self, *args: Any) -> None:
+        """Set them to 0 again."""
+        for store, moment in self._changed:
+            store.zero_inactive_(moment)
+        self._changed = []
+
+    def _where_missing(self, store: Store) -> Tensor:
+        """Return 1 where there is no connection and 0 elsewhere."""
+        mask = store.mask
+        kept = self._missing.get(store.name)
+        if kept is None or kept[0] is not mask or kept[1] != mask._version:
+            kept = self._missing[store.name] = mask, mask._version, (~mask).to(store.weight.dtype)
+        return kept[2]
