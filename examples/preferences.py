@@ -2,7 +2,7 @@
 
 A scripted teacher says which of two clips of behaviour is better; a sparse reward model learns from
 that, and SAC, sparse too, learns from the model (PEBBLE with the reward model of R2N). Run
-``python examples/preferences.py``; it takes about ten minutes on one core and downloads nothing.
+``python examples/preferences.py``; it takes about five minutes on an idle core, no download.
 """
 
 from __future__ import annotations

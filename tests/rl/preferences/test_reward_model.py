@@ -219,12 +219,16 @@ def test_members_begin_with_different_weights_of_torchs_distribution() -> None:
     assert float(values.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
 
 
-@pytest.mark.parametrize("preset", ["anf", None])
-def test_a_resumed_model_learns_bit_for_bit_like_an_uninterrupted_one(preset: str | None) -> None:
+@pytest.mark.parametrize(
+    ("preset", "storage"), [("anf", "masked"), ("anf", "csr"), (None, "masked")]
+)
+def test_a_resumed_model_learns_bit_for_bit_like_an_uninterrupted_one(
+    preset: str | None, storage: str
+) -> None:
     preferences = decided_by_the_first_feature(0)
     arguments = {**FIVE, "preset": preset, "batch_size": 16}
     if preset:
-        arguments["sparse_kwargs"] = {"update_interval": 3}
+        arguments["sparse_kwargs"] = {"update_interval": 3, "storage": storage}
     whole, first, second = (RewardModel(**arguments) for _ in range(3))
     for model in (whole, first):
         model.fit(preferences, epochs=4, stop_accuracy=1.0)
