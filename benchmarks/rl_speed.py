@@ -48,7 +48,7 @@ def make_agent(
     settings = paper_settings(algorithm, env, like="anf") | {
         "batch_size": arguments.batch,
         "learning_starts": 100,
-        "buffer_size": 20_000,
+        "buffer_size": 10_000,
         "seed": 0,
     }
     stock: dict[str, type[OffPolicyAlgorithm]] = {"td3": TD3, "sac": SAC}

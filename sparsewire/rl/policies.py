@@ -14,7 +14,6 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac import policies as sac
 from stable_baselines3.td3 import policies as td3
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from sparsewire.rl.sparsity_settings import SparsitySettings
 from sparsewire.rl.topology import Part, Topology
@@ -60,8 +59,6 @@ class SparsePolicyMixin(_Base):
         self.topology = None
         if self._sparsity is not None:
             settings = SparsitySettings.from_dict(self._sparsity)
-            for network in (self._part("actor"), self._part("critic")):
-                _step_all_at_once(network.optimizer)
             self.topology = Topology(settings, [self._part("actor"), self._part("critic")])
             self.register_load_state_dict_post_hook(_recount)  # type: ignore[no-untyped-call]
 
@@ -71,16 +68,6 @@ class SparsePolicyMixin(_Base):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"sparsity": self._sparsity}
-
-
-def _step_all_at_once(optimizer: Optimizer) -> None:
-    """Let an optimizer of torch go through its parameters in C++, as it does on a GPU by itself.
-
-    The results are the same bit for bit, and a quarter of Adam's time on small networks is saved.
-    """
-    for group in optimizer.param_groups:
-        if "foreach" in group and group["foreach"] is None and not group.get("fused"):
-            group["foreach"] = True
 
 
 def _recount(policy: nn.Module, _: object) -> None:
