@@ -17,7 +17,7 @@ CASES = {
     "whole vectors": Case(40, 30, 0.2, 32),
     "padded batch": Case(40, 30, 0.2, 5),
     "single sample": Case(7, 90, 0.5, 1),
-    "many inputs": Case(20_000, 9, 0.01, 16),
+    "many inputs": Case(20_000, 20, 0.9, 16),
     "output-major": Case(9, 20_000, 0.01, 16),
     "full": Case(12, 11, 1.0, 16),
     "one connection": Case(12, 11, 1 / 132, 16),
