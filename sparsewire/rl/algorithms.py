@@ -150,6 +150,8 @@ class SparseAlgorithmMixin(_Base):
                 seed=self.seed,
                 policy_delay=getattr(self, "policy_delay", 1),
             ).to_dict()
+            if self.sparsity["storage"] == "auto" and self.device.type != "cpu":
+                self.sparsity["storage"] = "masked"  # the kernels that gain are the CPU's
 
     def _env_id(self) -> str:
         try:

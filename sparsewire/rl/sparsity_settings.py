@@ -51,7 +51,7 @@ class SparsitySettings:
     target : {"mask", "magnitude"}
         Which connections target networks have: those of the trained network, or their own largest.
     storage : {"masked", "csr", "auto"}
-        How connections are stored.
+        How connections are stored; see `sparsewire.rl.topology.choose_storage` for "auto".
     initial : {"random", "magnitude"}
         Which connections there are at first.
     seed : int

@@ -11,7 +11,7 @@ so its interval in steps of its own is ``update_interval // policy_delay``.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,11 @@ from sparsewire.rl.layers import Counts, count_connections, layers_of
 from sparsewire.rl.roots import FastRoots
 from sparsewire.rl.sparsity_settings import SparsitySettings
 from sparsewire.rl.targets import Truncation, follow_, mirror_, prepare
+
+# Measured with batches of 100 (benchmarks/rl_speed.py): 256 outputs and a density of 0.2 break even
+# at about 100 inputs; 256 × 256 gains at 0.05. Above 0.7 core's break-even table favours masks.
+_LARGE = 2**15
+_SPARSE = 0.7
 
 _FORMAT = {"format": "sparsewire.rl.topology", "version": 1}
 
@@ -110,7 +115,7 @@ class Topology:
             method=self.settings.method_of(part.name),
             allocation=shares,
             include=list(shares),
-            storage=self.settings.storage,  # type: ignore[arg-type]
+            storage=choose_storage(self.settings, counts[part.name], part.network),
             seed=self.settings.seed,
         )
         if self.settings.initial == "magnitude":
@@ -221,6 +226,36 @@ class Topology:
             if name in state:
                 handle.load_state_dict(state[name])
         self._seen = self.events
+
+
+def choose_storage(
+    settings: SparsitySettings, counts: Mapping[str, int], network: nn.Module
+) -> Literal["masked", "csr"]:
+    """Return how the connections of a network are stored.
+
+    With ``storage="auto"`` truly sparse, if one of its layers is large and sparse enough to gain
+    more than the small ones lose. Unlike core's choice layer by layer, this one depends on neither
+    threads nor device, so that a file finds the same layers wherever it is loaded.
+
+    Parameters
+    ----------
+    settings : SparsitySettings
+        Storage, and the method: pruning starts dense, where masks are faster.
+    counts : mapping from str to int
+        Connections by name of the weight.
+    network : nn.Module
+        The network, still dense.
+
+    Returns
+    -------
+    {"masked", "csr"}
+        For all its sparse layers.
+    """
+    if settings.storage != "auto":
+        return "csr" if settings.storage == "csr" else "masked"
+    sizes = {name: network.get_parameter(name).numel() for name in counts}
+    gains = any(size >= _LARGE and counts[name] / size <= _SPARSE for name, size in sizes.items())
+    return "csr" if gains and settings.method != "gmp" else "masked"
 
 
 @torch.no_grad()

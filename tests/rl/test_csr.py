@@ -105,9 +105,36 @@ def test_kept_connections_keep_their_target_weight_by_position() -> None:
     assert torch.equal(after, torch.where(both, before, 0))
 
 
-def test_auto_keeps_small_layers_masked_and_own_targets_masked() -> None:
-    kinds = {type(m) for m in sparse_agent("td3", "ds", {"storage": "auto"}).actor.modules()}
-    assert SparseLinear not in kinds
+@pytest.mark.parametrize(
+    ("preset", "net_arch", "truly_sparse"),
+    [
+        ("rigl", [24, 24], False),  # too small
+        ("anf", [256, 256], False),  # its input layer is small
+        ("rigl", [256, 256], True),
+        ("gmp", [256, 256], False),  # starts dense
+        ("ds", [256, 256], False),  # targets have connections of their own
+    ],
+)
+def test_auto_stores_connections_alone_where_that_is_faster(
+    preset: str, net_arch: list[int], truly_sparse: bool
+) -> None:
+    net = {"policy_kwargs": {"net_arch": net_arch}}
+    model = sparse_agent("td3", preset, {"storage": "auto"}, **net)
+    for network in networks(model).values():
+        assert any(isinstance(m, SparseLinear) for m in network.modules()) is truly_sparse
+
+
+def test_auto_does_not_depend_on_the_machine() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        two = sparse_agent(
+            "td3", "rigl", {"storage": "auto"}, policy_kwargs={"net_arch": [256] * 2}
+        )
+    finally:
+        torch.set_num_threads(threads)
+    one = sparse_agent("td3", "rigl", {"storage": "auto"}, policy_kwargs={"net_arch": [256] * 2})
+    assert two.policy.state_dict().keys() == one.policy.state_dict().keys()
 
 
 def test_every_layer_is_truly_sparse_when_asked() -> None:
