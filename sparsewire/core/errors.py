@@ -38,8 +38,11 @@ class StateError(SparsewireError, RuntimeError):
     """A call at the wrong time, such as sparsifying a model twice."""
 
 
-class CheckpointError(SparsewireError, ValueError):
-    """A checkpoint is corrupted, foreign, or does not fit this model and method."""
+class CheckpointError(SparsewireError, ValueError, RuntimeError):
+    """A checkpoint is corrupted, foreign, or does not fit this model and method.
+
+    Also a ``RuntimeError``, which torch raises for a state that does not fit.
+    """
 
 
 class NonFiniteError(SparsewireError, ArithmeticError):
