@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sparsewire.reporting.terminal import print_table
 from sparsewire.rl.command import run_bench
 from sparsewire.rl.command.curves import collect
 from sparsewire.rl.command.results import (
@@ -20,7 +21,6 @@ from sparsewire.rl.command.results import (
     comparison_rows,
     score_rows,
 )
-from sparsewire.rl.command.terminal import print_table
 
 ALGORITHMS = ("td3", "static-td3", "anf-td3")
 ENVIRONMENT = "NoisyPendulum-v1"

@@ -1,1 +1,1 @@
-"""Figures and pages that more than one application draws."""
+"""What more than one application reports with: figures, pages, and the manners of a command."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from sparsewire.rl.command.terminal import (
+from sparsewire.reporting.terminal import (
+    SeveralValues,
     check_confidence,
     checked_output,
     command_line,
@@ -28,23 +28,11 @@ if TYPE_CHECKING:
     from sparsewire.rl.command.curves import Table
     from sparsewire.rl.command.runs import Run
 
-_SEVERAL = ("-params", "--hyperparams", "--env-kwargs", "--algos", "--envs")
-"""Options that take all values up to the next option."""
 
-
-class _SeveralValues(TyperCommand):
+class _SeveralValues(SeveralValues):
     """A command in which ``-params a:1 b:2`` means ``-params a:1 -params b:2``, as in the Zoo."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        option = ""
-        for argument in args:
-            if argument.startswith("-"):
-                option = argument if argument in _SEVERAL else ""
-            elif option and spread[-1] != option:
-                spread.append(option)
-            spread.append(argument)
-        return super().parse_args(ctx, spread)
+    several = ("-params", "--hyperparams", "--env-kwargs", "--algos", "--envs")
 
 
 _Algo = Annotated[str | None, typer.Option(help="Such as td3, sac, anf-td3, ds-sac, static-td3.")]
@@ -133,8 +121,8 @@ def _train(
     params: _Params = None,
     trained_agent: _Resume = None,
 ) -> None:
-    with one_line_errors():
-        from sparsewire.rl.command.arguments import parse_pairs
+    with one_line_errors("rl"):
+        from sparsewire.reporting.arguments import parse_pairs
 
         given = _given(
             algo=algo, env=env, n_timesteps=n_timesteps, seed=seed, eval_freq=eval_freq,
@@ -196,7 +184,7 @@ def _enjoy(
     ] = None,
     no_render: Annotated[bool, typer.Option("--no-render", help="Open no window.")] = False,
 ) -> None:
-    with one_line_errors():
+    with one_line_errors("rl"):
         from sparsewire.rl.command.evaluating import enjoy
         from sparsewire.rl.command.runs import latest_run
 
@@ -218,7 +206,7 @@ def _eval(
     load_best: _Best = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    with one_line_errors():
+    with one_line_errors("rl"):
         from sparsewire.rl.command.evaluating import evaluate
         from sparsewire.rl.command.runs import open_run
         from sparsewire.rl.command.statistics import aggregate
@@ -255,9 +243,9 @@ def _bench(
     params: _Params = None,
     confidence: _Confidence = 0.95,
 ) -> None:
-    with one_line_errors():
+    with one_line_errors("rl"):
+        from sparsewire.reporting.arguments import parse_pairs, parse_seeds
         from sparsewire.reporting.figures import require_matplotlib
-        from sparsewire.rl.command.arguments import parse_pairs, parse_seeds
         from sparsewire.rl.command.benching import run_bench
 
         require_matplotlib()
@@ -311,7 +299,7 @@ def _plot(
     confidence: _Confidence = 0.95,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("out.png"),
 ) -> None:
-    with one_line_errors():
+    with one_line_errors("rl"):
         from sparsewire.reporting import figures
         from sparsewire.rl.command.curves import collect
         from sparsewire.rl.command.results import figure_of
@@ -327,7 +315,7 @@ def _plot(
 
 
 def _report(run: _Run) -> None:
-    with one_line_errors():
+    with one_line_errors("rl"):
         from sparsewire.rl.command.results import FOCUS, focus_rows
         from sparsewire.rl.command.runs import open_run
 
@@ -358,7 +346,7 @@ def _report_of(run: Run) -> Any:
 
 
 def _envs() -> None:
-    with one_line_errors():
+    with one_line_errors("rl"):
         from sparsewire.rl.command.listing import COLUMNS, environment_rows
 
         print_table("environments with noise features", COLUMNS, environment_rows())

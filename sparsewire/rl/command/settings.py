@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsewire.core._validation import check_integer
 from sparsewire.core.errors import InvalidArgumentError
-from sparsewire.rl.command.arguments import plain
+from sparsewire.reporting.arguments import plain
 
 EVALUATION_SEED_OFFSET = 10_000
 """Added to a run's seed for its evaluation environment, which shares no episode with training."""

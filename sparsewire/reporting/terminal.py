@@ -1,4 +1,4 @@
-"""How does the command speak? One line per mistake or warning, tables, and its own command line."""
+"""How does a command speak? One line per mistake or warning, tables, and its own command line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,47 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
+from typer.core import TyperCommand
 
-_WIDTH = 160
+_WIDTH = 200
 """Columns where there is no terminal to ask; a narrow table would break its numbers."""
 
 
+class SeveralValues(TyperCommand):
+    """A command in which ``--set a:1 b:2`` means ``--set a:1 --set b:2``.
+
+    Attributes
+    ----------
+    several : tuple of str
+        Options that take all values up to the next option.
+    """
+
+    several: ClassVar[tuple[str, ...]] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat such an option before each of its values."""
+        spread: list[str] = []
+        option = ""
+        for argument in args:
+            if argument.startswith("-"):
+                option = argument if argument in self.several else ""
+            elif option and spread[-1] != option:
+                spread.append(option)
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(extra: str) -> Iterator[None]:
     """Turn a refusal into one line on stderr and exit code 2, and a warning into one line.
+
+    Parameters
+    ----------
+    extra : str
+        What to install for the command's packages, the part in ``sparsewire[extra]``.
 
     Raises
     ------
@@ -27,7 +57,7 @@ def one_line_errors() -> Iterator[None]:
 
     Examples
     --------
-    >>> with one_line_errors():
+    >>> with one_line_errors("rl"):
     ...     pass
     """
     from sparsewire.core.errors import SparsewireError
@@ -39,7 +69,7 @@ def one_line_errors() -> Iterator[None]:
     except (SparsewireError, OSError, ImportError) as error:
         text = " ".join(str(error).split())
         if isinstance(error, ModuleNotFoundError) and "pip install" not in text:
-            text += '; pip install "sparsewire[rl]" installs what the command needs.'
+            text += f'; pip install "sparsewire[{extra}]" installs what the command needs.'
         say(f"error: {text}")
         raise typer.Exit(2) from None
 

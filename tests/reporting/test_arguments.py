@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsewire.core import InvalidArgumentError
-from sparsewire.rl.command.arguments import parse_pairs, parse_seeds
+from sparsewire.reporting.arguments import parse_pairs, parse_seeds
 from sparsewire.rl.command.settings import MAX_SEED, Settings
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.text(max_size=5)
