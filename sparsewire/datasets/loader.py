@@ -5,10 +5,11 @@
 1. the directory named by the environment variable ``SPARSEWIRE_DATA``,
 2. the user's cache (``~/.cache/sparsewire`` on Linux, the platform's own place elsewhere),
 
-in each of them first as ``featsel/<file>``, then as ``<file>``. The first file found is the one
-that counts, and its SHA-256 is compared with the registry at every load. A file that is nowhere is
-*not* downloaded: for none of the sets is a stable public address of these very bytes known, so the
-error names the directory to fill, the file, its checksum and the origin of the data.
+in each of them first as ``featsel/<file>`` or ``vision/<file>``, then as ``<file>``. The first
+file found is the one that counts, and its SHA-256 is compared with the registry at every load. A
+file that is nowhere is *not* downloaded: for none of the sets is a stable public address of these
+very bytes known, so the error names the directory to fill, the file, its checksum and the origin of
+the data.
 
 Arrays come back in the file's own dtype, unscaled. Scaling and splitting at random are
 the business of :mod:`sparsewire.featsel.evaluation`.
@@ -31,7 +32,7 @@ from sparsewire.datasets.errors import DatasetCorruptedError, DatasetError, Data
 from sparsewire.datasets.registry import SPECS, DatasetSpec, find
 
 _ENVIRONMENT_VARIABLE = "SPARSEWIRE_DATA"
-_SUBDIRECTORY = "featsel"
+_SUBDIRECTORIES = ("featsel", "vision", ".")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -288,7 +289,8 @@ def _read_file(spec: DatasetSpec) -> _Content:
             f"expected {spec.sha256}. Replace or remove the file; the data come from {spec.source}."
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return archive["X"], archive["y"], None
+        x = archive["X"] if "X" in archive else archive["x"]
+        return x.reshape(len(x), -1), archive["y"], None
 
 
 def _roots() -> Iterator[Path]:
@@ -303,7 +305,8 @@ def _roots() -> Iterator[Path]:
 
 def _locate(filename: str) -> Path | None:
     for root in _roots():
-        for path in (root / _SUBDIRECTORY / filename, root / filename):
+        for folder in _SUBDIRECTORIES:
+            path = root / folder / filename
             if path.is_file():
                 return path
     return None
@@ -315,8 +318,9 @@ def _not_found(spec: DatasetSpec) -> DatasetNotFoundError:
     state = f"is {variable!r}" if variable else "is not set"
     return DatasetNotFoundError(
         f"Data set {spec.name!r} is not on this machine: no {spec.filename} in {searched} "
-        f"(nor in their {_SUBDIRECTORY}/ folders; {_ENVIRONMENT_VARIABLE} {state}). It is not "
-        f"downloaded automatically. Put {spec.filename} (SHA-256 {spec.sha256}) into one of these "
-        f"directories or point {_ENVIRONMENT_VARIABLE} at one that holds it. "
-        f"The data come from {spec.source} (licence: {spec.licence})."
+        f"(nor in their {' and '.join(_SUBDIRECTORIES[:-1])} folders; {_ENVIRONMENT_VARIABLE} "
+        f"{state}). It is not downloaded automatically. Put {spec.filename} (SHA-256 "
+        f"{spec.sha256}) into one of these directories or point "
+        f"{_ENVIRONMENT_VARIABLE} at one that holds it. The data come from {spec.source} "
+        f"(licence: {spec.licence})."
     )

