@@ -66,7 +66,9 @@ class AFAF(SpaceNet):
     -----
     Defaults are those of the released split-CIFAR10 script. Activations are taken as the next layer
     receives them, so behind pooling, where the release takes them in front of it. Connections of a
-    layer are divided among classes without loss; the release drops the remainder.
+    layer are divided among classes without loss; the release drops the remainder. Free units of the
+    highest shared layer are drawn among those that some connection reaches; the release also draws
+    units that stay constant.
 
     On split MNIST reuse costs class-incremental accuracy (specs/continual.md, a.8): the method is
     made for convolutional networks.
@@ -115,6 +117,16 @@ class AFAF(SpaceNet):
         weights = [link.module(model).get_parameter("weight") for link in chain.links]
         convolutions = [weight.ndim > 2 for weight in weights]
         hidden = convolutions[:-1]
+        shared = sum(convolutions) if shared_layers is None else shared_layers
+        reuse = {
+            "reuse_from": check_integer("reuse_from", reuse_from, minimum=1),
+            "reuse_share": check_fraction("reuse_share", reuse_share),
+            "shared_layers": check_integer("shared_layers", shared, minimum=0),
+        }
+        if shared >= len(weights):
+            raise InvalidArgumentError(
+                f"shared_layers must be below {len(weights)}, the number of layers, got {shared}."
+            )
         super().__init__(
             model,
             optimizer,
@@ -127,16 +139,7 @@ class AFAF(SpaceNet):
             layers=layers,
             seed=seed,
         )
-        shared = sum(convolutions) if shared_layers is None else shared_layers
-        self.settings |= {
-            "reuse_from": check_integer("reuse_from", reuse_from, minimum=1),
-            "reuse_share": check_fraction("reuse_share", reuse_share),
-            "shared_layers": check_integer("shared_layers", shared, minimum=0),
-        }
-        if shared >= len(weights):
-            raise InvalidArgumentError(
-                f"shared_layers must be below {len(weights)}, the number of layers, got {shared}."
-            )
+        self.settings |= reuse
 
     # Allocation
 
@@ -149,8 +152,7 @@ class AFAF(SpaceNet):
                 f"task {len(self.tasks)} reuses units that its data excite: pass data=, batches of "
                 "(inputs, targets), to begin_task."
             )
-        self.follow_model()
-        self._check_rows(classes)
+        self.prepare(classes)
         activations = mean_activations(self.model, self.chain, data, classes)
         chosen, connections = BackwardAllocation(self, activations).plan(classes)
         self._start(chosen, connections, classes)
@@ -180,7 +182,7 @@ class AFAF(SpaceNet):
 
     def _most_important(self, index: int) -> Tensor:
         """Return the units to reserve; units reserved before count towards the quota."""
-        chosen = self.chosen[index].nonzero().squeeze(1)
+        chosen = self.chosen_units(index)
         scores = self.unit_importance[index + 1][chosen]
         count = min(self.reserve[index], chosen.numel())
         generator = self.generator(self.layers[index].name, "reserve")

@@ -22,9 +22,19 @@ from sparsewire.core._validation import suggest
 from sparsewire.core.errors import InvalidArgumentError, UnknownLayerError, UnsupportedError
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_LINKS = (nn.Linear, *_CONVOLUTIONS)
+LINKS = (nn.Linear, *_CONVOLUTIONS)
 # An output of these depends on units of other tasks, so nothing behind them could be isolated.
-_MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.MultiheadAttention, nn.RNNBase)
+_MIXING = (
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.Bilinear,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 _SHAPE_METHODS = {"size", "dim", "numel", "ndimension"}
 _SHAPE_ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 _ADVICE = "pass layers=[...], the names of the linear and convolutional layers in order"
@@ -94,8 +104,9 @@ class Chain:
         Raises
         ------
         UnsupportedError
-            If the model branches, is no chain of layers whose widths fit, or mixes units by layer
-            or group normalisation, attention or recurrence.
+            If the model branches, is no chain of layers whose widths fit, uses a layer twice, or
+            mixes units by layer or group normalisation, attention, recurrence or transposed
+            convolution.
         UnknownLayerError
             If `layers` names what is no linear or convolutional layer.
 
@@ -110,12 +121,16 @@ class Chain:
         3 9 (2, 4)
         """
         modules = dict(model.named_modules())
-        names, has_head = (_traced(model), True) if layers is None else (list(layers), True)
-        if names is None:
+        graph = _trace(model)
+        if graph is None:
             names, has_head = _registered(model)
+        else:
+            names, has_head = [str(n.target) for n in graph.nodes if n.op == "call_module"], True
         if layers is not None:
-            names = _with_followers(modules, names)
-        links = [name for name in names if isinstance(modules[name], _LINKS)]
+            names, has_head = _with_followers(modules, names, list(layers)), True
+        elif graph is not None:
+            _check_unbranched(graph)
+        links = [name for name in names if isinstance(modules[name], LINKS)]
         if len(links) < 1 + has_head:
             raise UnsupportedError(
                 f"the model has {len(links)} linear or convolutional layers in a chain ({links}), "
@@ -125,9 +140,9 @@ class Chain:
         return Chain(tuple(_link(modules, links, names, i) for i in range(len(links))), has_head)
 
 
-def _with_followers(modules: dict[str, nn.Module], names: list[str]) -> list[str]:
-    """Check names given by a user, and add the other modules behind the layer they follow."""
-    known = [name for name, module in modules.items() if isinstance(module, _LINKS)]
+def _with_followers(modules: dict[str, nn.Module], order: list[str], names: list[str]) -> list[str]:
+    """Check names given by a user, and put the other modules behind the layers they follow."""
+    known = [name for name, module in modules.items() if isinstance(module, LINKS)]
     for name in names:
         if name not in known:
             raise UnknownLayerError(
@@ -136,17 +151,14 @@ def _with_followers(modules: dict[str, nn.Module], names: list[str]) -> list[str
             )
     if len(set(names)) < len(names):
         raise InvalidArgumentError(f"layers must name each layer once, got {names}.")
-    order: list[str] = []
     followed = {name: [name] for name in names}
     last = None
-    for name, module in modules.items():
-        if isinstance(module, _LINKS):
+    for name in order:
+        if isinstance(modules[name], LINKS):
             last = followed.get(name)
-        elif last is not None and not list(module.children()):
+        elif last is not None:
             last.append(name)
-    for name in names:
-        order += followed[name]
-    return order
+    return [module for name in names for module in followed[name]]
 
 
 def _registered(model: nn.Module) -> tuple[list[str], bool]:
@@ -165,14 +177,12 @@ class _Tracer(fx.Tracer):
         return not list(m.children())
 
 
-def _traced(model: nn.Module) -> list[str] | None:
-    """Return leaf modules in the order of use; None if the model cannot be traced."""
+def _trace(model: nn.Module) -> fx.Graph | None:
+    """Return the graph of a model; None if it cannot be traced."""
     try:
-        graph = _Tracer().trace(model)
+        return _Tracer().trace(model)
     except Exception:  # whatever the model's own code raises when it meets a proxy
         return None
-    _check_unbranched(graph)
-    return [str(node.target) for node in graph.nodes if node.op == "call_module"]
 
 
 def _check_unbranched(graph: fx.Graph) -> None:
@@ -209,9 +219,14 @@ def _check_supported(modules: dict[str, nn.Module], names: list[str], links: lis
         if isinstance(modules[name], _MIXING):
             raise UnsupportedError(
                 f"{name} is a {type(modules[name]).__name__}, which mixes the units of all tasks; "
-                "use batch normalisation or none."
+                "use linear layers, convolutions, and batch normalisation or none."
             )
     for name in links:
+        if links.count(name) > 1:
+            raise UnsupportedError(
+                f"{name} is used {links.count(name)} times, but a connection can only have one "
+                "place in the chain; give each place a layer of its own."
+            )
         if getattr(modules[name], "groups", 1) != 1:
             raise UnsupportedError(f"{name} is a grouped convolution; use groups=1.")
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from sparsewire.continual.tensors import with_rows
+
 
 class Frozen:
     """A tensor of which only some entries may change.
@@ -33,34 +35,41 @@ class Frozen:
         self._anchor = tensor.detach().clone()
         self.free = free.to(tensor.device)
 
-    def _follow(self, tensor: Tensor) -> None:
-        if self._anchor.device != tensor.device:
-            self._anchor, self.free = self._anchor.to(tensor.device), self.free.to(tensor.device)
-
-    @torch.no_grad()
     def values(self, tensor: Tensor) -> Tensor:
         """Return the entries of a tensor of the same shape that may change."""
-        self._follow(tensor)
-        return tensor.detach().take(self.free)
+        if self.free.device != tensor.device:
+            self.free = self.free.to(tensor.device)
+        return tensor.detach().reshape(-1).index_select(0, self.free)
 
-    @torch.no_grad()
     def restore_(self, tensor: Tensor) -> None:
-        """Put the remembered entries back."""
+        """Put the remembered entries back; rows gained since are remembered as they are now."""
         values = self.values(tensor)
-        tensor.detach().copy_(self._anchor).put_(self.free, values)
+        if self._anchor.device != tensor.device:
+            self._anchor = self._anchor.to(tensor.device)
+        if self._anchor.shape != tensor.shape:
+            self._anchor = with_rows(self._anchor, tensor, "a frozen tensor").clone()
+        tensor.detach().copy_(self._anchor)
+        self._put_(tensor, values)
 
-    @torch.no_grad()
     def mask_(self, gradient: Tensor) -> None:
         """Zero all other entries of a gradient, whatever they are."""
         values = self.values(gradient)
-        gradient.detach().zero_().put_(self.free, values)
+        gradient.detach().zero_()
+        self._put_(gradient, values)
+
+    def _put_(self, tensor: Tensor, values: Tensor) -> None:
+        # Unlike `put_`, `index_copy_` is allowed where torch has to be deterministic.
+        whole = tensor.detach()
+        flat = whole.reshape(-1).index_copy_(0, self.free, values)
+        if flat.data_ptr() != whole.data_ptr():  # not contiguous, so reshaping has copied it
+            whole.copy_(flat.view(whole.shape))
 
 
 class Guard:
     """Lets each task change its own entries of a model's tensors and nothing else.
 
-    Tensors that are given no entries, such as the heads of a multi-head classifier, may change in
-    the first task that sends them a gradient (buffers: in the first task) and never again.
+    Tensors that are given no entries may change in the first task that sends them a gradient other
+    than zero (buffers: in the first task) and never again.
 
     Parameters
     ----------
@@ -105,20 +114,41 @@ class Guard:
         """Let other entries of a tensor change from now on."""
         self._entries[name] = Frozen(self._tensors()[name], free)
 
+    def confine_(self, name: str, free: Tensor) -> None:
+        """Zero all entries but these of a tensor that the task has begun to train, for good."""
+        tensor = self._tensors()[name]
+        frozen = self._entries[name] = Frozen(torch.zeros_like(tensor), free)
+        frozen.restore_(tensor)
+        if tensor.grad is not None:
+            frozen.mask_(tensor.grad)
+
     def values(self, name: str, tensor: Tensor) -> Tensor:
         """Return the entries that may change of a tensor or its gradient."""
         return self._entries[name].values(tensor)
 
-    def mask_gradients_(self) -> None:
-        """Zero the gradients of all entries that may not change."""
+    def mask_gradients_(self) -> list[str]:
+        """Zero the gradients of all entries that may not change.
+
+        Returns
+        -------
+        list of str
+            Tensors without entries of their own that the task trains from now on.
+        """
+        claimed = []
         for name, parameter in self._model.named_parameters():
             gradient = parameter.grad
             if gradient is None:
                 continue
             if name in self._entries:
                 self._entries[name].mask_(gradient)
-            elif self.trained_in.setdefault(name, self._task) != self._task:
+            elif name not in self.trained_in:
+                # Penalties of other plugins send zeros to what no task has used yet.
+                if bool(gradient.any()):
+                    self.trained_in[name] = self._task
+                    claimed.append(name)
+            elif self.trained_in[name] != self._task:
                 gradient.zero_()
+        return claimed
 
     def restore_(self) -> None:
         """Put all entries back that may not change."""

@@ -32,7 +32,9 @@ class ConnectionImportance:
     def __init__(self, grid: Grid, connections: Tensor, dtype: torch.dtype) -> None:
         self.grid = grid
         self.connections = connections
-        self.total = torch.zeros(connections.numel(), dtype=dtype, device=connections.device)
+        # Sums in half precision would stop growing, and products of small numbers vanish.
+        wide = torch.promote_types(dtype, torch.float32)
+        self.total = torch.zeros(connections.numel(), dtype=wide, device=connections.device)
         self.running = torch.zeros_like(self.total)
 
     def to_(self, device: torch.device) -> None:
@@ -48,7 +50,8 @@ class ConnectionImportance:
         change, gradient : Tensor, shape (n * block,)
             Of the weights of the connections.
         """
-        self.total += self.grid.per_connection((change * gradient).abs_())
+        product = change.to(self.total) * gradient.to(self.total)
+        self.total += self.grid.per_connection(product.abs_())
         self.running += self.total
 
     def credit(self, targets: Tensor | None, sources: Tensor | None) -> None:
@@ -62,7 +65,7 @@ class ConnectionImportance:
         rows, columns = self.grid.ends(self.connections)
         for units, ends in ((targets, rows), (sources, columns)):
             if units is not None:
-                units.index_add_(0, ends, self.running.to(units))
+                units.index_add_(0, ends.to(units.device), self.running.to(units))
         self.running.zero_()
 
     def rewired(self, dropped: Tensor, grown: Tensor) -> "ConnectionImportance":

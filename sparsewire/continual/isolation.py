@@ -10,7 +10,7 @@ Sokar, Mocanu & Pechenizkiy (2021), arXiv:2007.07617.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,12 +20,13 @@ from torch.optim import Optimizer
 from sparsewire.continual.chain import Chain
 from sparsewire.continual.costs import Memory, count_flops, count_positions, measure_memory
 from sparsewire.continual.freezing import Guard
+from sparsewire.continual.heads import entering_weights
 from sparsewire.continual.importance import ConnectionImportance
-from sparsewire.continual.layer import OwnedLayer
+from sparsewire.continual.layer import OwnedLayer, check_unowned
 from sparsewire.continual.method import IMPOSSIBLE, ContinualMethod, assert_current
 from sparsewire.core._validation import suggest
 from sparsewire.core.errors import CheckpointError, InvalidArgumentError, UnsupportedError
-from sparsewire.core.optimizer import held_parameters
+from sparsewire.core.optimizer import check_optimizer, gradient_scale, held_parameters
 from sparsewire.core.topology import LayerPlan
 
 HEADS = ("zero", "mask", "live")
@@ -41,7 +42,9 @@ class IsolatedMethod(ContinualMethod):
     optimizer : torch.optim.Optimizer
         Holds the parameters of the model.
     settings : mapping
-        Arguments of the subclass, among them `head` and `layers`, described in `SpaceNet`.
+        Arguments of the subclass, among them `head`, described in `SpaceNet`.
+    chain : Chain
+        The layers.
 
     Attributes
     ----------
@@ -51,7 +54,9 @@ class IsolatedMethod(ContinualMethod):
         By layer, the output units whose biases some task has trained.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, settings: Mapping[str, Any], chain: Chain
+    ) -> None:
         super().__init__(model, optimizer, settings)
         self.head = self.settings["head"]
         if self.head not in HEADS:
@@ -59,7 +64,9 @@ class IsolatedMethod(ContinualMethod):
                 f"head must be one of {', '.join(HEADS)}, got {self.head!r}."
                 f"{suggest(str(self.head), HEADS)}"
             )
-        self.chain = Chain.discover(model, self.settings["layers"])
+        self.chain = chain
+        for link in chain.links:
+            check_unowned(link, model)
         self.attach(optimizer)
         self.layers = [OwnedLayer(link, model) for link in self.chain.links]
         self.trained = [torch.zeros(layer.grid.rows, dtype=torch.bool) for layer in self.layers]
@@ -81,6 +88,11 @@ class IsolatedMethod(ContinualMethod):
         UnsupportedError
             If it cannot be driven or lacks a weight.
         """
+        self._check_holds(optimizer)
+        super().attach(optimizer)
+
+    def _check_holds(self, optimizer: Optimizer) -> None:
+        check_optimizer(optimizer, dynamic=True)
         held = {id(parameter) for parameter in held_parameters(optimizer)}
         for link in self.chain.links:
             if id(link.module(self.model).get_parameter("weight")) not in held:
@@ -88,7 +100,6 @@ class IsolatedMethod(ContinualMethod):
                     f"the optimizer does not hold the weight of {link.name}; build it from the "
                     "parameters of this very model, or leave the layer out with layers=[...]."
                 )
-        super().attach(optimizer)
 
     @property
     def number(self) -> int:
@@ -101,6 +112,10 @@ class IsolatedMethod(ContinualMethod):
         return len(self.layers) - self.chain.has_head
 
     # Topology
+
+    @abstractmethod
+    def chosen_units(self, index: int) -> Tensor:
+        """Return the output units of a hidden layer that the current task has connections of."""
 
     @abstractmethod
     def free_units(self, index: int) -> Tensor:
@@ -137,7 +152,21 @@ class IsolatedMethod(ContinualMethod):
             free[layer.store.name] = layer.grid.weights(importance.connections)
             names = [f"{module}.{key}" for module, key in layer.link.vectors]
             free |= {name: units for name in names if name in known}
+        trained = self._guard.trained_in.items()
+        free |= self._head_entries([name for name, task in trained if task == len(self.tasks)])
         self._guard.begin(len(self.tasks), free)
+
+    def _head_entries(self, names: Collection[str]) -> dict[str, Tensor]:
+        """Return by name, of those of heads behind the chain, the weights of the task's units."""
+        if self.chain.has_head or not names:
+            return {}
+        units = self.chosen_units(self._hidden - 1)
+        found = entering_weights(self.model, self.layers[-1].grid.rows).items()
+        return {
+            name: grid.weights(grid.between(torch.arange(grid.rows), units))
+            for name, grid in found
+            if name in names
+        }
 
     def move(self, index: int, dropped: Tensor, grown: Tensor) -> None:
         """Drop connections of the current task in one layer and grow others."""
@@ -153,15 +182,15 @@ class IsolatedMethod(ContinualMethod):
     def follow_model(self) -> None:
         """Follow layers that were replaced, such as a classifier that grew, or moved."""
         replaced = [layer for layer in self.layers if not layer.is_bound(self.model)]
+        if not replaced:
+            return
         for layer in replaced:
             layer.bind(self.model)
         for i, layer in enumerate(self.layers):
             more = layer.grid.rows - len(self.trained[i])
             self.trained[i] = torch.cat([self.trained[i], self.trained[i].new_zeros(more)])
-        if replaced and self.current is not None:
-            for importance, layer in zip(self.importance, self.layers, strict=True):
-                importance.to_(layer.weight.device)
-            self._freeze()
+        for importance, layer in zip(self.importance, self.layers, strict=False):
+            importance.to_(layer.weight.device)
 
     # Around the optimizer step
 
@@ -169,25 +198,29 @@ class IsolatedMethod(ContinualMethod):
         """Zero the gradients of everything frozen, and remember the rest for its importance."""
         assert_current(self.current)
         self.follow_model()
-        self._guard.mask_gradients_()
+        claimed = self._guard.mask_gradients_()
+        for name, free in self._head_entries(claimed).items():
+            self._guard.confine_(name, free)
+        scale = gradient_scale(self.optimizer)
         self._before = []
         for layer in self.layers:
             weight, gradient, name = layer.weight, layer.weight.grad, layer.store.name
             known = None
             if gradient is not None:
-                known = self._guard.values(name, weight), self._guard.values(name, gradient)
+                values = self._guard.values(name, gradient)
+                known = self._guard.values(name, weight), values / scale
             self._before.append(known)
 
     def after_step(self) -> None:
         """Credit what the step has changed, and put everything frozen back."""
         for layer, importance, before in zip(
-            self.layers, self.importance, self._before, strict=True
+            self.layers, self.importance, self._before, strict=False
         ):
             if before is not None:
                 values, gradient = before
                 now = self._guard.values(layer.store.name, layer.weight)
                 importance.add(now - values, gradient)
-        self._before = [None] * len(self.layers)
+        self._before = []
         self.restore()
 
     def restore(self) -> None:
@@ -227,7 +260,7 @@ class IsolatedMethod(ContinualMethod):
             return output
         if self.head == "mask":
             return output.masked_fill(~active, IMPOSSIBLE)
-        bias = self.layers[-1].store.module._parameters.get("bias")
+        bias = self.chain.links[-1].module(self.model)._parameters.get("bias")
         others = output.new_zeros(()) if bias is None else bias.detach().to(output.dtype)
         return torch.where(active, output, others)
 
@@ -280,7 +313,15 @@ class IsolatedMethod(ContinualMethod):
         -------
         float
             2 for each multiply-accumulate.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If no task has this number.
         """
+        known = len(self.tasks) + (self.current is not None)
+        if task is not None and not 0 <= task < known:
+            raise InvalidArgumentError(f"task must be a number below {known}, got {task}.")
         number = None if task is None else task + 1
         weights = {la.name: la.owned(number).numel() * la.grid.block for la in self.layers}
         return count_flops(weights, count_positions(self.model, weights, example_input))
@@ -294,6 +335,7 @@ class IsolatedMethod(ContinualMethod):
 
     def _content(self) -> dict[str, Any]:
         return {
+            "number": 0 if self.current is None else self.number,
             "layers": {layer.name: layer.state() for layer in self.layers},
             "trained": [trained.clone() for trained in self.trained],
             "trained_in": dict(self._guard.trained_in),
@@ -310,11 +352,22 @@ class IsolatedMethod(ContinualMethod):
             )
         for layer in self.layers:
             layer.check_state(layers[layer.name])
+        assert_like("trained", content["trained"], self.trained)
+        number, counts = content["number"], []
+        if number:
+            owners = [layers[layer.name]["owner"] for layer in self.layers]
+            counts = [int((owner == number).sum()) for owner in owners]
+        saved = [[part.numel() for part in parts] for parts in content["importance"]]
+        names = content["trained_in"].items()
+        if saved != [[count, count] for count in counts] or not all(
+            isinstance(name, str) and isinstance(task, int) for name, task in names
+        ):
+            raise CheckpointError("the checkpoint's importance or tasks of tensors are damaged.")
 
     def _load_content(self, content: Mapping[str, Any]) -> None:
         for layer in self.layers:
             layer.load_state(content["layers"][layer.name], self.model)
-        self.trained = [trained.clone() for trained in content["trained"]]
+        self.trained = [trained.to("cpu", copy=True) for trained in content["trained"]]
         self._guard.trained_in = dict(content["trained_in"])
         self.importance = []
         if self.current is None:
@@ -328,3 +381,17 @@ class IsolatedMethod(ContinualMethod):
             self.importance.append(importance)
         self._choose_units(self.current)
         self._freeze()
+
+
+def assert_like(key: str, found: Sequence[Tensor], own: Sequence[Tensor]) -> None:
+    """Raise `CheckpointError` unless tensors of a checkpoint have shapes and types of present ones.
+
+    Parameters
+    ----------
+    key : str
+        What they are, for the error.
+    found, own : sequence of Tensor
+        Saved and present ones.
+    """
+    if [(t.shape, t.dtype) for t in found] != [(t.shape, t.dtype) for t in own]:
+        raise CheckpointError(f"the checkpoint's {key!r} do not fit the model's layers.")

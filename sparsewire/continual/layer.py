@@ -20,6 +20,14 @@ from sparsewire.core.topology import LayerPlan, check
 _MASK = "weight" + MASK_SUFFIX
 
 
+def check_unowned(link: Link, model: nn.Module) -> None:
+    """Raise `StateError` if a layer has a mask already."""
+    if hasattr(link.module(model), _MASK):
+        raise StateError(
+            f"{link.name} is sparsified already; build the model anew for another learner."
+        )
+
+
 class OwnedLayer:
     """One layer of a chain.
 
@@ -44,13 +52,8 @@ class OwnedLayer:
 
     def __init__(self, link: Link, model: nn.Module) -> None:
         self.link = link
-        module = link.module(model)
-        if hasattr(module, _MASK):
-            raise StateError(
-                f"{link.name} is sparsified already; build the model anew for another learner."
-            )
         self.grid = link.grid(model)
-        weight = module.get_parameter("weight")
+        weight = link.module(model).get_parameter("weight")
         self.owner = torch.zeros(self.grid.shape, dtype=torch.int16, device=weight.device)
         self.initial = weight.detach().clone()
         self.bind(model)
@@ -68,7 +71,8 @@ class OwnedLayer:
     def is_bound(self, model: nn.Module) -> bool:
         """Tell whether the model still has this very module, where the owners are."""
         same = self.link.module(model) is self.store.module
-        return same and self.weight.device == self.owner.device
+        weight = self.weight
+        return same and weight.device == self.owner.device and weight.shape == self.initial.shape
 
     def bind(self, model: nn.Module) -> None:
         """Find the layer in the model, perhaps replaced by one with more output units."""
@@ -146,10 +150,13 @@ class OwnedLayer:
                 f"the checkpoint's owners of {self.name} do not fit its weight of shape "
                 f"{tuple(self.weight.shape)}; build the same model, grown to the same classes."
             )
-        free = (owner.flatten() == 0).nonzero().squeeze(1).to(self.weight.device)
-        if bool(self.weight.detach().take(self.grid.weights(free)).any()):
+        owned = (owner.flatten() > 0).to(self.weight.device)
+        mask = self.store.mask.view(-1, self.grid.block)
+        free = (~owned).nonzero().squeeze(1)
+        stray = self.weight.detach().take(self.grid.weights(free))
+        if bool((mask != owned[:, None]).any()) or bool(stray.any()):
             raise CheckpointError(
-                f"{self.name} has weights that nobody owns in the checkpoint; load "
+                f"{self.name} has not the connections that are owned in the checkpoint; load "
                 "model.state_dict() of the same checkpoint first."
             )
 

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from sparsewire.continual.costs import Memory
+from sparsewire.core._validation import check_integer
 from sparsewire.core.errors import CheckpointError, InvalidArgumentError, StateError
 from sparsewire.core.optimizer import check_optimizer, step_is_skipped, wrap_closure
 
@@ -162,7 +163,9 @@ class ContinualMethod(ABC):
     def _post_hook(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        if not step_is_skipped(optimizer):
+        if step_is_skipped(optimizer):
+            self.restore()  # running statistics have moved in the forward pass
+        else:
             self.after_step()
 
     @abstractmethod
@@ -327,9 +330,17 @@ class ContinualMethod(ABC):
             )
         if differing := _differences(state["settings"], self.settings):
             raise CheckpointError(f"the checkpoint was made with other settings: {differing}.")
-        self._check_content(state["content"])
-        self.tasks = [tuple(task) for task in state["tasks"]]
-        self.current = None if state["current"] is None else tuple(state["current"])
+        try:
+            tasks = [_check_classes(task) for task in state["tasks"]]
+            current = None if state["current"] is None else _check_classes(state["current"])
+            self._check_content(state["content"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"the state of the continual learner is damaged: {error!r}"
+            ) from error
+        self.tasks, self.current = tasks, current
         self._load_content(state["content"])
 
     @abstractmethod
@@ -353,9 +364,8 @@ def assert_current(current: tuple[int, ...] | None) -> tuple[int, ...]:
 
 
 def _check_classes(classes: Iterable[int]) -> tuple[int, ...]:
-    labels = tuple(classes)
-    sound = all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in labels)
-    if not labels or not sound or len(set(labels)) < len(labels):
+    labels = tuple(check_integer("each of classes", label, minimum=0) for label in classes)
+    if not labels or len(set(labels)) < len(labels):
         raise InvalidArgumentError(
             f"classes must be distinct integers >= 0, at least one, got {list(labels)!r}."
         )

@@ -78,10 +78,14 @@ class BackwardAllocation:
 
     def _draw_units(self, level: int, candidates: Tensor) -> Tensor:
         """Draw free units beside the candidates of the task's first class."""
-        method = self._method
-        pool = (~method.reserved[level] & ~candidates).nonzero().squeeze(1)
+        method, layer = self._method, self._method.layers[level]
+        usable = ~method.reserved[level] & ~candidates
         wanted = drop_count(method.select[level], 1 - self._share)
-        name = method.layers[level].name
+        if level < method.settings["shared_layers"]:
+            # This layer gets no connections, so what none reaches by now stays a constant.
+            usable &= (layer.owner > 0).any(1).cpu()
+            wanted = min(wanted, int(usable.sum()))
+        pool, name = usable.nonzero().squeeze(1), layer.name
         if pool.numel() < wanted:
             raise InfeasibleDensityError(
                 f"task {len(method.tasks)} needs {wanted} free units in {name}, but only "

@@ -12,7 +12,9 @@ Size = int | float
 _FIRST, _MIDDLE, _LAST = 0.16, 0.26, 0.5
 
 
-def densities(density: float | Sequence[float] | None, layers: int) -> list[float]:
+def densities(
+    density: float | Sequence[float] | None, layers: int, *, has_head: bool = True
+) -> list[float]:
     """Return a density for every layer.
 
     Parameters
@@ -21,6 +23,8 @@ def densities(density: float | Sequence[float] | None, layers: int) -> list[floa
         One for all layers, one each, or SpaceNet's default.
     layers : int
         Number of layers.
+    has_head : bool, default True
+        Whether the last one is the classifier.
 
     Raises
     ------
@@ -33,7 +37,8 @@ def densities(density: float | Sequence[float] | None, layers: int) -> list[floa
     [0.16, 0.26, 0.26, 0.5]
     """
     if density is None:
-        return [_FIRST, *[_MIDDLE] * max(0, layers - 2), _LAST][-layers:]
+        hidden = layers - has_head
+        return [_FIRST, *[_MIDDLE] * (hidden - 1), *[_LAST] * has_head]
     given = list(density) if isinstance(density, Sequence) else [density] * layers
     if len(given) != layers:
         raise InvalidArgumentError(

@@ -11,18 +11,20 @@ Neurocomputing 439, 1-11. arXiv:2007.07617.
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsewire.continual.isolation import IsolatedMethod
+from sparsewire.continual.chain import Chain
+from sparsewire.continual.isolation import IsolatedMethod, assert_like
 from sparsewire.continual.method import Batches
 from sparsewire.continual.sizes import Size, densities, sizes
 from sparsewire.core._validation import check_fraction, check_integer
 from sparsewire.core.criteria import drop_count
-from sparsewire.core.errors import CheckpointError, InfeasibleDensityError
+from sparsewire.core.errors import InfeasibleDensityError
 from sparsewire.core.network import seeded_generator
 from sparsewire.core.ranking import highest, lowest, random_subset
 
@@ -118,11 +120,13 @@ class SpaceNet(IsolatedMethod):
             "layers": _plain(layers),
             "seed": check_integer("seed", seed, minimum=0),
         }
-        super().__init__(model, optimizer, settings)
-        widths = [layer.grid.rows for layer in self.layers[: self._hidden]]
-        self.density = densities(density, len(self.layers))
+        chain = Chain.discover(model, layers)
+        rows = [link.grid(model).rows for link in chain.links]
+        widths = rows[:-1] if chain.has_head else rows
+        self.density = densities(density, len(rows), has_head=chain.has_head)
         self.select = sizes("select", select, widths)
         self.reserve = sizes("reserve", reserve, self.select)
+        super().__init__(model, optimizer, settings, chain)
         empty = [torch.zeros(width, dtype=torch.bool) for width in widths]
         self.used = [units.clone() for units in empty]
         self.reserved = [units.clone() for units in empty]
@@ -140,8 +144,7 @@ class SpaceNet(IsolatedMethod):
     # Allocation
 
     def _begin(self, classes: tuple[int, ...], data: Batches | None) -> None:
-        self.follow_model()
-        self._check_rows(classes)
+        self.prepare(classes)
         chosen = [self.choose_units(index) for index in range(self._hidden)]
         connections = [
             self._draw(index, self._targets(index, chosen, classes), self._sources(index, chosen))
@@ -205,7 +208,10 @@ class SpaceNet(IsolatedMethod):
         drawn = random_subset(free.numel(), count, self.generator(layer.name, "connections"))
         return free[drawn.to(device)]
 
-    def _check_rows(self, classes: tuple[int, ...]) -> None:
+    def prepare(self, classes: tuple[int, ...]) -> None:
+        """Follow the model as it is now, and check that it can learn these classes."""
+        self.follow_model()
+        self._check_holds(self.optimizer)
         rows = self.layers[-1].grid.rows
         if self.chain.has_head and max(classes) >= rows:
             raise InfeasibleDensityError(
@@ -215,8 +221,13 @@ class SpaceNet(IsolatedMethod):
 
     def free_units(self, index: int) -> Tensor:
         """Return the output units of a hidden layer whose biases the current task may train."""
-        strict = self.settings["strict"]
-        return (self.chosen[index] if strict else ~self.reserved[index]).nonzero().squeeze(1)
+        if self.settings["strict"]:
+            return self.chosen_units(index)
+        return (~self.reserved[index]).nonzero().squeeze(1)
+
+    def chosen_units(self, index: int) -> Tensor:
+        """Return the units of a hidden layer that the current task has chosen."""
+        return self.chosen[index].nonzero().squeeze(1)
 
     # Importance and rewiring
 
@@ -225,8 +236,6 @@ class SpaceNet(IsolatedMethod):
         for index, importance in enumerate(self.importance):
             targets = self.unit_importance[index + 1] if index < self._hidden else None
             importance.credit(targets, self.unit_importance[0] if index == 0 else None)
-        for units, reserved in zip(self.unit_importance[1:], self.reserved, strict=True):
-            units[reserved] = 0
 
     def rewire(self) -> None:
         """Move the least important connections between the most important units.
@@ -244,8 +253,8 @@ class SpaceNet(IsolatedMethod):
         self.follow_model()
         self._credit()
         self.rewirings += 1
-        for index in range(len(self.layers) - 1):
-            dropped, grown = self.plan_rewiring(index)
+        plans = [self.plan_rewiring(index) for index in range(self._hidden)]
+        for index, (dropped, grown) in enumerate(plans):
             self.move(index, dropped, grown)
 
     def plan_rewiring(self, index: int) -> tuple[Tensor, Tensor]:
@@ -268,7 +277,7 @@ class SpaceNet(IsolatedMethod):
 
     def _region(self, index: int) -> Tensor:
         """Return all connections between the units of the task."""
-        chosen = [units.nonzero().squeeze(1) for units in self.chosen]
+        chosen = [self.chosen_units(level) for level in range(self._hidden)]
         targets, sources = self._targets(index, chosen, ()), self._sources(index, chosen)
         device = self.layers[index].weight.device
         return self.layers[index].grid.between(targets.to(device), sources.to(device))
@@ -276,12 +285,14 @@ class SpaceNet(IsolatedMethod):
     def _end(self) -> None:
         self.restore()
         self._credit()
-        for index, reserved in enumerate(self.reserved):
-            reserved[self._most_important(index)] = True
+        units = [self._most_important(index) for index in range(self._hidden)]
+        for reserved, important in zip(self.reserved, units, strict=True):
+            reserved[important] = True
+        self.importance = []
 
     def _most_important(self, index: int) -> Tensor:
         """Return the units of a hidden layer to reserve for the task that ends."""
-        chosen = self.chosen[index].nonzero().squeeze(1)
+        chosen = self.chosen_units(index)
         scores = self.unit_importance[index + 1][chosen]
         generator = self.generator(self.layers[index].name, "reserve")
         return chosen[highest(scores, self.reserve[index], generator)]
@@ -297,17 +308,20 @@ class SpaceNet(IsolatedMethod):
     def _check_content(self, content: Mapping[str, Any]) -> None:
         super()._check_content(content)
         for name in self._UNITS:
-            shapes = [tuple(units.shape) for units in content.get(name, ())]
-            if shapes != [tuple(units.shape) for units in getattr(self, name)]:
-                raise CheckpointError(f"the checkpoint's {name!r} do not fit the model's layers.")
+            assert_like(name, content[name], getattr(self, name))
+        check_integer("rewirings", content["rewirings"], minimum=0)
 
     def _load_content(self, content: Mapping[str, Any]) -> None:
         for name in self._UNITS:
-            setattr(self, name, [units.clone() for units in content[name]])
+            setattr(self, name, [units.to("cpu", copy=True) for units in content[name]])
         self.rewirings = int(content["rewirings"])
         super()._load_content(content)
 
 
 def _plain(value: Any) -> Any:
-    """Return a sequence as a list, so that settings compare equal after loading."""
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    """Return sequences and numbers in the form that a checkpoint brings back."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(part) for part in value]
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
