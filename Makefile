@@ -6,11 +6,11 @@ MARK ?= not slow
 .NOTPARALLEL:
 .PHONY: venv demo test test-slow lint type doctest build check docs bench
 
-# The demo installs no more than it needs. torch has the version that `dev` pins, so that a later
-# `make test` in the same .venv does not download it again.
+# The demo installs no more than it needs. torch and torchvision belong together and have the
+# versions that `dev` pins, so that a later `make test` in the same .venv does not load them again.
 .venv/demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -e ".[plot,rl]" torch==2.13.0
+	$(BIN)/python -m pip install -q -e ".[plot,rl,continual]" torch==2.13.0 torchvision==0.28.0
 	touch $@
 
 .venv/dev: pyproject.toml
@@ -22,6 +22,7 @@ venv: .venv/dev
 
 demo: .venv/demo
 	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/split_digits.py
 	$(BIN)/python examples/noisy_pendulum.py --seeds 2 --steps 8000
 
 test: .venv/dev

@@ -13,6 +13,7 @@ import typer
 
 import sparsewire
 from sparsewire.bench import cli as bench_cli
+from sparsewire.continual import cli as continual_cli
 from sparsewire.featsel import cli as featsel_cli
 from sparsewire.rl import cli as rl_cli
 
@@ -45,6 +46,7 @@ def _options(
 featsel_cli.register(app)
 bench_cli.register(app)
 rl_cli.register(app)
+continual_cli.register(app)
 
 
 def main() -> None:
@@ -55,6 +57,6 @@ def main() -> None:
     >>> [command.name for command in app.registered_commands]
     ['select']
     >>> [group.name for group in app.registered_groups]
-    ['bench', 'rl']
+    ['bench', 'rl', 'cl']
     """
     app()

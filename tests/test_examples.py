@@ -12,6 +12,7 @@ ARGUMENTS = {
     "parallel_training.py": ["--epochs", "8"],
     "preferences.py": ["--steps", "60", "--feedback", "10"],
     "select_features.py": [],
+    "split_digits.py": ["--seeds", "1", "--output", "out"],
 }
 
 
@@ -52,6 +53,16 @@ def test_the_preferences_example_trains_with_both_reward_models(tmp_path: Path) 
     lines = run("preferences.py", tmp_path).splitlines()
     assert sum("reward model: true return -" in line for line in lines) == 2
     assert sum(line.startswith("  reward0: ") for line in lines) == 2
+
+
+def test_the_digits_example_shows_that_spacenet_keeps_what_others_forget(tmp_path: Path) -> None:
+    lines = run("split_digits.py", tmp_path).splitlines()
+    rows = [[cell.strip() for cell in line.split("│")] for line in lines]
+    accuracy = {row[1]: float(row[3]) for row in rows if len(row) > 3}
+    assert accuracy["spacenet"] > accuracy["ewc"] + 30
+    assert accuracy["spacenet"] > accuracy["naive"] + 30
+    pictures = {"accuracy", "matrix_spacenet", "ownership_spacenet"}
+    assert {p.stem for p in (tmp_path / "out").iterdir()} == {f"split_digits_{n}" for n in pictures}
 
 
 def test_the_selection_example_names_its_features(tmp_path: Path) -> None:

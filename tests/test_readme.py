@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
 TRULY_SPARSE, RL = ROOT / "docs" / "truly_sparse.md", ROOT / "docs" / "rl.md"
+CONTINUAL = ROOT / "docs" / "continual.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -73,3 +74,9 @@ def test_reinforcement_learning_examples_run_as_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_blocks(RL, tmp_path) == {"python": 3, "bash": 5}
+
+
+@pytest.mark.timeout(600)  # two commands, each with its imports
+def test_continual_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_blocks(CONTINUAL, tmp_path) == {"python": 2, "bash": 2}

@@ -1,0 +1,1 @@
+"""What ``sparsewire cl`` consists of: benchmarks, methods, runs, results, plots."""
