@@ -11,6 +11,7 @@ cubic ramp is that of gradual magnitude pruning (Zhu & Gupta, 2017, arXiv:1710.0
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sparsewire.core._validation import check_fraction, check_integer
 from sparsewire.core.errors import InvalidArgumentError
@@ -77,6 +78,12 @@ class Every:
         if step < self._first or (self.end is not None and step >= self.end):
             return False
         return (step - self._first) % self.interval == 0
+
+
+@lru_cache(typed=True)  # True is no interval, though it equals 1
+def every(interval: int, begin: int = 0, end: int | None = None) -> Every:
+    """Return `Every` of the arguments, made and checked only once: methods ask in every step."""
+    return Every(interval, begin, end)
 
 
 class Schedule(ABC):

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 
 from sparsewire.core.criteria import DropRule, GrowRule, LayerView
-from sparsewire.core.schedule import Constant, Cosine, Every, Schedule
+from sparsewire.core.schedule import Constant, Cosine, Every, Schedule, every
 from sparsewire.core.topology import LayerPlan, plan_drop_and_grow
 
 
@@ -65,12 +65,12 @@ class BaseDropAndGrow(Method):
 
     def __post_init__(self) -> None:
         """Check the window and the drop fraction."""
-        _ = self.when, self.schedule
+        _ = Every(self.update_interval, self.begin, self.end), self.schedule  # both check
 
     @property
     def when(self) -> Every:
         """Every `update_interval` steps in ``begin <= step < end``."""
-        return Every(self.update_interval, self.begin, self.end)
+        return every(self.update_interval, self.begin, self.end)
 
     @property
     def schedule(self) -> Schedule:

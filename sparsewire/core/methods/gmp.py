@@ -7,7 +7,7 @@ import torch
 from sparsewire.core.criteria import LayerView
 from sparsewire.core.methods.base import Method
 from sparsewire.core.ranking import lowest
-from sparsewire.core.schedule import CubicRamp, Every
+from sparsewire.core.schedule import CubicRamp, Every, every
 from sparsewire.core.topology import LayerPlan
 
 
@@ -44,12 +44,12 @@ class GMP(Method):
     update_interval: int = 100
 
     def __post_init__(self) -> None:
-        _ = self.when
+        Every(self.update_interval, self.begin, self.end)  # raises unless it is sound
 
     @property
     def when(self) -> Every:
         """Every `update_interval` steps in ``begin <= step < end``."""
-        return Every(self.update_interval, self.begin, self.end)
+        return every(self.update_interval, self.begin, self.end)
 
     def count(self, target: int, numel: int, step: int) -> int:
         """Return the connections after `step`: all at first, `target` from the last update on."""

@@ -65,7 +65,6 @@ class NumberedEpisodes(gym.Wrapper[Any, Any, Any, Any]):
         self.actions: list[npt.NDArray[Any]] = []
         self.starting_phase = (0, 0)
         self._noisy = self._find_noisy()
-        self._steps_in_phase: int | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -77,10 +76,7 @@ class NumberedEpisodes(gym.Wrapper[Any, Any, Any, Any]):
         self.actions = []
         result = self.env.reset(seed=int(own[0]), options=options)
         if self._noisy is not None:
-            if self._steps_in_phase is not None:
-                self._noisy._steps_in_phase = self._steps_in_phase
-                self._steps_in_phase = None
-            self.starting_phase = self._noisy.phase, self._noisy._steps_in_phase
+            self.starting_phase = self._noisy.phase, self._noisy.steps_in_phase
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -100,8 +96,7 @@ class NumberedEpisodes(gym.Wrapper[Any, Any, Any, Any]):
         """
         self.next_episode = number
         if self._noisy is not None:
-            self._noisy.set_phase(phase[0])
-            self._steps_in_phase = phase[1]
+            self._noisy.set_phase(phase[0], steps=phase[1])
 
     def _find_noisy(self) -> NoisyFeatures | None:
         layer: gym.Env[Any, Any] = self.env
