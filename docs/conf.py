@@ -14,3 +14,5 @@ html_theme = "furo"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 autodoc_typehints = "none"  # the docstrings name the types, with shapes
+# Attributes that are properties, too, would otherwise be described twice.
+napoleon_use_ivar = True
