@@ -144,7 +144,7 @@ RUN = ("run", "--method", "spacenet", "--seeds", 0)
         (("run", "--method", "ewc", "--seeds", "a"), "--seeds a must look like"),
         (("run", "--method", "ewc", "--seeds", "3-1"), "--seeds 3-1 must look like"),
         (("run", "--method", "ewc", "--seeds", "1,1"), "names a seed twice"),
-        ((*RUN, "--jobs", 0), "--jobs must be at least 1"),
+        ((*RUN, "--jobs", 0), "jobs must be at least 1"),
         ((*RUN, "--set", "epochs"), "key:value"),
         ((*RUN, "--set", "epoch:3"), "--set epoch is no setting of spacenet"),
         ((*RUN, "--set", "epoch:3"), "Did you mean 'epochs'"),

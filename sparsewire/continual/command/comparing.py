@@ -8,37 +8,16 @@ is too small.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import joblib
 
 from sparsewire.continual.command.runs import Run
 from sparsewire.continual.command.settings import Settings
 from sparsewire.continual.command.training import rehearse, run_once
-from sparsewire.core.errors import InvalidArgumentError
+from sparsewire.reporting.jobs import Outcome as AnyOutcome
+from sparsewire.reporting.jobs import check_jobs, run_missing
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one job.
-
-    Attributes
-    ----------
-    settings : Settings
-        The job.
-    run : Run or None
-        Its finished run; None if it failed.
-    reused : bool
-        Whether the run was there before.
-    error : str
-        Why it failed; empty if it did not.
-    """
-
-    settings: Settings
-    run: Run | None
-    reused: bool = False
-    error: str = ""
+Outcome = AnyOutcome[Settings, Run]
 
 
 def run_all(
@@ -86,35 +65,19 @@ def run_all(
     >>> first, again
     (False, True)
     """
-    if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
-        raise InvalidArgumentError(f"--jobs must be at least 1, or -1 for all cores, got {jobs}.")
-    missing = [settings for settings in wanted if not _is_finished(settings, logs)]
+    check_jobs(jobs)
+    done = [_finished_run(settings, logs) for settings in wanted]
+    missing = [settings for settings, run in zip(wanted, done, strict=True) if run is None]
     for settings in {settings.name: settings for settings in missing}.values():
         rehearse(settings)
-    trained = iter(
-        joblib.Parallel(n_jobs=jobs, verbose=10 if progress and jobs != 1 else 0)(
-            joblib.delayed(_job)(settings, logs, command, progress and jobs == 1)
-            for settings in missing
-        )
-    )
-    return [
-        next(trained)
-        if settings in missing
-        else Outcome(settings, Run.of(settings, logs), reused=True)
-        for settings in wanted
-    ]
+    alone = jobs == 1
+    work = partial(run_once, logs=logs, command=command, progress=progress and alone)
+    verbose = 10 if progress and not alone else 0
+    return run_missing(wanted, done, work, jobs=jobs, verbose=verbose)
 
 
-def _is_finished(settings: Settings, logs: Path) -> bool:
+def _finished_run(settings: Settings, logs: Path) -> Run | None:
     run = Run.of(settings, logs)
     run.check()
     results = run.read_results()
-    return results is not None and results.finished
-
-
-def _job(settings: Settings, logs: Path, command: str, progress: bool) -> Outcome:
-    """Do one run; an error becomes a result, so that the other jobs go on."""
-    try:
-        return Outcome(settings, run_once(settings, logs, command=command, progress=progress))
-    except Exception as error:  # whatever training may raise
-        return Outcome(settings, None, error=f"{type(error).__name__}: {error}")
+    return run if results is not None and results.finished else None

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from sparsewire.core.errors import InvalidArgumentError
+from sparsewire.reporting.jobs import Outcome as AnyOutcome
+from sparsewire.reporting.jobs import check_jobs, run_missing
 from sparsewire.rl.command.environments import make_env
 from sparsewire.rl.command.models import configuration
 from sparsewire.rl.command.runs import Run, find_runs
@@ -34,27 +34,7 @@ from sparsewire.rl.command.training import train
 from sparsewire.rl.presets import PRESETS
 from sparsewire.rl.settings import resolve_algorithm
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one job.
-
-    Attributes
-    ----------
-    settings : Settings
-        The job.
-    run : Run or None
-        Its complete run; None if it failed.
-    reused : bool
-        Whether the run was there before.
-    error : str
-        Why it failed; empty if it did not.
-    """
-
-    settings: Settings
-    run: Run | None
-    reused: bool = False
-    error: str = ""
+Outcome = AnyOutcome[Settings, Run]
 
 
 def run_bench(
@@ -109,8 +89,7 @@ def run_bench(
     ...     [outcome.run.name for outcome in outcomes]
     ['td3/Pendulum-v1_1', 'td3/Pendulum-v1_2']
     """
-    if not isinstance(jobs, int) or jobs == 0 or jobs < -1:
-        raise InvalidArgumentError(f"jobs must be at least 1, or -1 for all cores, got {jobs!r}.")
+    check_jobs(jobs)
     seeds, algos = list(seeds), list(dict.fromkeys(algos))
     params = settings.pop("params", {})
     wanted = [
@@ -122,16 +101,8 @@ def run_bench(
     _check(wanted)
     folder = Path(logs)
     done = [_complete_run(settings, folder) for settings in wanted]
-    missing = [settings for settings, run in zip(wanted, done, strict=True) if run is None]
-    trained = iter(
-        joblib.Parallel(n_jobs=jobs, verbose=verbose)(
-            joblib.delayed(_job)(settings, folder, command) for settings in missing
-        )
-    )
-    return [
-        next(trained) if run is None else Outcome(settings, run, reused=True)
-        for settings, run in zip(wanted, done, strict=True)
-    ]
+    work = partial(train, logs=folder, command=command)
+    return run_missing(wanted, done, work, jobs=jobs, verbose=verbose)
 
 
 def applicable(algo: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,11 +154,3 @@ def _complete_run(settings: Settings, logs: Path) -> Run | None:
     runs = find_runs(folder) if any(folder.glob("*/args.yml")) else []
     same = [run for run in runs if run.is_complete and run.settings.same_training(settings)]
     return same[-1] if same else None
-
-
-def _job(settings: Settings, logs: Path, command: str) -> Outcome:
-    """Train one agent; an error becomes a result, so that the other jobs go on."""
-    try:
-        return Outcome(settings, train(settings, logs, command=command))
-    except Exception as error:  # whatever an environment or a device may raise
-        return Outcome(settings, None, error=f"{type(error).__name__}: {error}")
