@@ -31,6 +31,7 @@ from sparsewire.core.optimizer import (
     warn_about_other_state,
     wrap_closure,
 )
+from sparsewire.core.roots import FastRoots
 from sparsewire.core.selection import Decision
 
 # Weights written to through ``.data`` leave no trace; this many steps later they are masked again.
@@ -47,8 +48,7 @@ class SparsityHandle:
     optimizer : torch.optim.Optimizer
         The optimizer whose steps are followed.
     step : int
-        Optimizer steps so far. Steps that a fused optimizer skipped because of
-        infinite gradients do not count.
+        Optimizer steps so far, without those a fused optimizer skipped for infinite gradients.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class SparsityHandle:
         self.optimizer = optimizer
         self.step = 0
         self._network = network
+        self._roots = FastRoots(network.stores)
         self._decisions = decisions
         self._unverified = False
         self._finalized = False
@@ -172,6 +173,8 @@ class SparsityHandle:
         replaced = wrap_closure(args, kwargs, self._capture_and_mask)
         if replaced is None:
             self._capture_and_mask()
+        if self._keeps_zeros:
+            self._roots.before(optimizer)
         return replaced
 
     def _capture_and_mask(self) -> None:
@@ -186,10 +189,9 @@ class SparsityHandle:
         """Zero the gradients of inactive connections now instead of at the optimizer step.
 
         Only needed to clip the gradient norm of the sparse network: call it after ``backward`` (and
-        ``scaler.unscale_``) and before ``clip_grad_norm_``. The dense gradients that growth needs
-        are captured first. Calling it more than once, or after every micro-batch, does no harm.
-        After abandoning a batch, clear gradients with ``zero_grad(set_to_none=True)``, torch's
-        default: gradients zeroed in place look like ones that still accumulate.
+        ``scaler.unscale_``) and before ``clip_grad_norm_``, once or after every micro-batch. The
+        dense gradients that growth needs are captured first. Clear those of a batch that you give
+        up with ``zero_grad(set_to_none=True)``: zeroed in place they seem to accumulate still.
         """
         self._check_alive()
         capture = self._grows_at(self.step + 1)
@@ -213,6 +215,7 @@ class SparsityHandle:
     def _after_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
+        self._roots.after()
         if step_is_skipped(optimizer):
             return
         untouched = self._gradient_traces == self._network.gradient_traces()
@@ -330,8 +333,7 @@ class SparsityHandle:
     def exploration_rate(self) -> float:
         """Return the in-time over-parameterisation rate (Liu et al., 2021, arXiv:2102.02887).
 
-        The share of weights of the sparsified layers that have been active at some time: the
-        density at first, never falling, at most 1. NaN if a layer keeps no record of it.
+        The share of weights that have been active at some time; NaN if a layer keeps no record.
         """
         counts = self._network.count_explored().values()
         return sum(math.nan if n is None else n for n in counts) / self._weights()
@@ -367,8 +369,8 @@ class SparsityHandle:
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to continue bit for bit, besides model and optimizer.
 
-        Masks travel in ``model.state_dict()``. The dictionary holds tensors, numbers and strings
-        only, so ``torch.load`` reads it back without executing code.
+        Masks travel in ``model.state_dict()``. Tensors, numbers and strings only, so ``torch.load``
+        reads it back without executing code.
         """
         self._check_alive()
         return checkpoint.pack(self.step, self._network.state())
@@ -376,8 +378,7 @@ class SparsityHandle:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`; nothing changes if it does not fit.
 
-        Load ``model.state_dict()`` and ``optimizer.state_dict()`` of the same moment too, in any
-        order.
+        Load those of model and optimizer of the same moment too, in any order.
 
         Parameters
         ----------

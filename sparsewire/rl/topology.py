@@ -26,7 +26,6 @@ from sparsewire.core.ranking import highest
 from sparsewire.core.sparsify import sparsify
 from sparsewire.core.topology import LayerPlan, check
 from sparsewire.rl.layers import Counts, count_connections, layers_of
-from sparsewire.rl.roots import FastRoots
 from sparsewire.rl.sparsity_settings import SparsitySettings
 from sparsewire.rl.targets import Truncation, follow_, mirror_, prepare
 
@@ -132,14 +131,11 @@ class Topology:
     # Around optimizer steps
 
     def _attach(self) -> None:
-        """Register all hooks: roots inside the hooks of the handles, the rest outside."""
+        """Register all hooks, those of the handles before the rest."""
         self._seen = self.events
         for name, part in self._parts.items():
             if (handle := self.handles.get(name)) is not None:
-                roots = FastRoots(handle)
-                part.optimizer.register_step_post_hook(roots.after)
                 handle.attach(part.optimizer)
-                part.optimizer.register_step_pre_hook(roots.before)
             part.optimizer.register_step_post_hook(partial(self._after_step, name))
 
     def _after_step(self, name: str, *_: Any) -> None:

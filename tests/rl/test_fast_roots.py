@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from sparsewire.rl import roots
+from sparsewire.core import roots
 from tests.rl.helpers import assert_same_tensors, assert_sparse, sparse_agent, tensors_of, train_on
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
