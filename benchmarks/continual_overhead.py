@@ -24,7 +24,7 @@ from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin  # iso
 from avalanche.training.supervised import Naive  # isort: skip
 
 
-class EpochTimer(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+class EpochTimer(SupervisedPlugin):
     """Notes the CPU time of every training epoch."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsewire.continual.pinned import Pinned
+from sparsewire.continual.freezing import Frozen
 from sparsewire.continual.tensors import Tensors, with_rows
 from sparsewire.core.budget import LayerShape
 from sparsewire.core.criteria import LayerView
@@ -106,7 +106,7 @@ class Subnetworks:
         self.training = False
         self.loaded: int | None = None
         self._stores: dict[str, MaskedParameter] = {}
-        self._pinned: dict[str, Pinned] = {}
+        self._frozen: dict[str, Frozen] = {}
         # The sub-network in training, with its weights, while a finished one is loaded.
         self._aside: tuple[Subnetwork, Tensors] | None = None
         self.follow(optimizer)
@@ -227,7 +227,7 @@ class Subnetworks:
         """Freeze a layer as it is, but for the weights of the current mask that nobody owns."""
         store = self._stores[layer]
         trainable = store.mask & (self.owner[layer] == 0)
-        self._pinned[layer] = Pinned(store.weight, trainable)
+        self._frozen[layer] = Frozen(store.weight, trainable.flatten().nonzero().squeeze(1))
 
     def resume(self, *, training: bool) -> None:
         """Go on with a store that was filled from outside, and with what is in the model."""
@@ -252,7 +252,7 @@ class Subnetworks:
         self.check_training()
         for layer in self.weights:
             if (gradient := self.store(layer).weight.grad) is not None:
-                self._pinned[layer].mask_(gradient)
+                self._frozen[layer].mask_(gradient)
 
     def restore_(self) -> None:
         """Put back, bit for bit, everything in the model that is not being trained."""
@@ -261,7 +261,7 @@ class Subnetworks:
             return
         for layer in self.weights:
             weight = self.store(layer).weight
-            self._pinned[layer].restore_(weight)
+            self._frozen[layer].restore_(weight)
 
     def change_(self, plan: LayerPlan, optimizer: Optimizer) -> None:
         """Carry out a checked plan in one layer of the current task.
@@ -288,7 +288,7 @@ class Subnetworks:
             self.owner[layer].masked_fill_(new, len(self.finished) + 1)
         self.finished.append(Subnetwork(self.masks(), self._private()))
         self.training = False
-        self._pinned = {}
+        self._frozen = {}
 
     # Finished tasks
 

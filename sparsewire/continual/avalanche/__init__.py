@@ -21,34 +21,34 @@ from sparsewire.continual.avalanche._require import require_avalanche
 
 require_avalanche()
 
-from sparsewire.continual.avalanche.benchmarks import (  # noqa: E402
+from sparsewire.continual.avalanche.benchmarks import (
     class_incremental,
     input_permutation,
     permuted,
 )
-from sparsewire.continual.avalanche.checkpoints import (  # noqa: E402
+from sparsewire.continual.avalanche.checkpoints import (
     load_checkpoint,
     load_state,
     save_checkpoint,
     save_state,
 )
-from sparsewire.continual.avalanche.metrics import (  # noqa: E402
+from sparsewire.continual.avalanche.metrics import (
     IncrementalAccuracy,
     SparsityMetrics,
 )
-from sparsewire.continual.avalanche.plugins import (  # noqa: E402
+from sparsewire.continual.avalanche.plugins import (
     AFAFPlugin,
     SpaceNetPlugin,
     SparsePlugin,
     find_plugin,
 )
-from sparsewire.continual.avalanche.strategies import (  # noqa: E402
+from sparsewire.continual.avalanche.strategies import (
     AFAFStrategy,
     ConceptCellsStrategy,
     DSTMasksStrategy,
     SpaceNetStrategy,
 )
-from sparsewire.continual.avalanche.subnetwork_plugins import (  # noqa: E402
+from sparsewire.continual.avalanche.subnetwork_plugins import (
     ConceptCellsPlugin,
     DSTMasksPlugin,
 )

@@ -27,7 +27,7 @@ KINDS: tuple[Kind, Kind] = ("class_il", "task_il")
 _NAMES = {"class_il": "ClassIL_Acc", "task_il": "TaskIL_Acc"}
 
 
-class IncrementalAccuracy(PluginMetric):  # type: ignore[misc] # avalanche is untyped
+class IncrementalAccuracy(PluginMetric):
     """Class-incremental and task-incremental accuracy of every evaluated experience.
 
     Class-incremental predictions are the largest of the logits of all classes seen so far (before
@@ -222,8 +222,8 @@ def _plugin(strategy: Any) -> SparsePlugin | None:
 def _scores(strategy: Any) -> Tensor:
     """Return scores of the batch among all classes, even if the plugin has restricted them."""
     plugin = _plugin(strategy)
-    restricted = plugin is not None and plugin.class_scores is not None
-    scores: Tensor = plugin.class_scores if restricted else strategy.mb_output  # type: ignore[union-attr,assignment]
+    own = None if plugin is None else plugin.class_scores
+    scores: Tensor = strategy.mb_output if own is None else own
     return scores
 
 
@@ -243,7 +243,7 @@ def _argmax(scores: Tensor, classes: Any) -> Tensor:
     return columns[scores[:, columns].argmax(dim=1)]
 
 
-class SparsityMetrics(PluginMetric):  # type: ignore[misc] # avalanche is untyped
+class SparsityMetrics(PluginMetric):
     """Connections by task and layer, memory and FLOPs, after every finished task.
 
     Emitted are ``Connections/<layer>``, ``Ownership/<layer>/Task<t>``, ``Memory/weights``,

@@ -44,7 +44,7 @@ def keyword_only(function: Any) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-class SparsePlugin(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+class SparsePlugin(SupervisedPlugin):
     """Base of the plugins; `method_class` says which method one brings.
 
     Tasks begin and end with experiences, in online streams at the task boundaries. If an online

@@ -17,7 +17,7 @@ from sparsewire.continual.avalanche.plugins import (
 from sparsewire.continual.avalanche.subnetwork_plugins import ConceptCellsPlugin, DSTMasksPlugin
 
 
-class SparseStrategy(SupervisedTemplate):  # type: ignore[misc] # avalanche is untyped
+class SparseStrategy(SupervisedTemplate):
     """Base of the strategies; `plugin_class` says which plugin one appends.
 
     Parameters

@@ -119,7 +119,7 @@ class _Replay(Baseline):
             self.plugin.storage_policy.post_adapt(strategy, experience)
 
 
-class SeededBuffer(ExperienceBalancedBuffer):  # type: ignore[misc] # avalanche is untyped
+class SeededBuffer(ExperienceBalancedBuffer):
     """Avalanche's buffer, equal for all experiences, whose draws depend on seed and task alone.
 
     Parameters
@@ -142,7 +142,7 @@ class SeededBuffer(ExperienceBalancedBuffer):  # type: ignore[misc] # avalanche 
             super().post_adapt(agent, exp)
 
 
-class CopyingSI(SynapticIntelligencePlugin):  # type: ignore[misc] # avalanche is untyped
+class CopyingSI(SynapticIntelligencePlugin):
     """Synaptic intelligence that remembers values, not views.
 
     Avalanche 0.6 keeps ``parameter.detach().cpu().flatten()``, which on a CPU is the parameter
@@ -168,7 +168,7 @@ class CopyingSI(SynapticIntelligencePlugin):  # type: ignore[misc] # avalanche i
             super().after_training_exp(strategy, **kwargs)
 
 
-class SeededReplay(ReplayPlugin):  # type: ignore[misc] # avalanche is untyped
+class SeededReplay(ReplayPlugin):
     """Replay of examples that a seed decides.
 
     Parameters

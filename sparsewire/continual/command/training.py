@@ -204,7 +204,7 @@ def _sparse_plugin(settings: Settings, stream: Stream) -> Any:
     return getattr(plugins, kind.plugin)(**options)
 
 
-class _AfterEpoch(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+class _AfterEpoch(SupervisedPlugin):
     """Tells somebody that an epoch is over."""
 
     def __init__(self, tell: Callable[[], object]) -> None:

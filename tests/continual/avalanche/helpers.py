@@ -59,7 +59,7 @@ class Growing(nn.Module):
         return scores
 
 
-class MultiHead(MultiTaskModule):  # type: ignore[misc] # avalanche is untyped
+class MultiHead(MultiTaskModule):
     """A network with a head per task."""
 
     def __init__(self) -> None:

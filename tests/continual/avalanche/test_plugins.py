@@ -60,7 +60,7 @@ PARTNERS: dict[str, Callable[[], Any]] = {
 }
 
 
-class Vandal(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+class Vandal(SupervisedPlugin):
     """Writes into all parameters at one place of the loop, and into their gradients."""
 
     def __init__(self, hook: str) -> None:
@@ -196,7 +196,7 @@ def test_the_topology_is_rewired_between_epochs_only() -> None:
 
 
 def test_no_rewiring_follows_an_early_stop() -> None:
-    class Stop(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+    class Stop(SupervisedPlugin):
         def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
             if strategy.clock.train_exp_epochs == 1:
                 strategy.stop_training()
@@ -237,7 +237,7 @@ def test_in_a_stream_that_hides_its_boundaries_new_labels_begin_a_task() -> None
 
 
 def test_examples_are_restricted_to_the_classes_of_their_task_label() -> None:
-    class Watch(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+    class Watch(SupervisedPlugin):
         def __init__(self) -> None:
             super().__init__()
             self.allowed: list[set[int]] = []
@@ -258,7 +258,7 @@ def test_examples_are_restricted_to_the_classes_of_their_task_label() -> None:
 
 @pytest.mark.parametrize("make", [mlp, Convolutional])
 def test_evaluation_within_a_task_changes_nothing(make: Callable[[], nn.Module]) -> None:
-    class Look(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+    class Look(SupervisedPlugin):
         def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
             before = {name: value.clone() for name, value in strategy.model.state_dict().items()}
             strategy.eval(bench.test_stream)
@@ -308,7 +308,7 @@ def test_afaf_reuses_units_from_the_data_of_the_experience() -> None:
 def test_the_loss_sees_old_classes_only_where_they_are_replayed(replayed: bool) -> None:
     live: list[list[bool]] = []
 
-    class Watch(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+    class Watch(SupervisedPlugin):
         def before_backward(self, strategy: Any, **kwargs: Any) -> None:
             if strategy.clock.train_exp_counter == 1:
                 raw = strategy.model(strategy.mb_x)
@@ -347,7 +347,7 @@ def test_a_strategy_that_replaces_its_model_is_refused() -> None:
 
 
 def test_labels_that_no_experience_has_announced_are_refused() -> None:
-    class Smuggle(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+    class Smuggle(SupervisedPlugin):
         def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
             strategy.mbatch[1][0] = 5
 

@@ -31,7 +31,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-class Answers(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+class Answers(SupervisedPlugin):
     """Keeps what evaluation sees: inputs, and the scores among all classes so far."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ def test_with_an_oracle_nothing_is_forgotten(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("routing", ["oracle", "entropy"])
 def test_evaluation_within_a_task_leaves_it_as_it_is(kind: str, routing: str) -> None:
-    class Look(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+    class Look(SupervisedPlugin):
         def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
             before = {n: v.clone() for n, v in strategy.model.state_dict().items()}
             strategy.eval(bench.test_stream)
@@ -158,7 +158,7 @@ def test_a_detector_begins_a_cell_where_the_labels_change() -> None:
     bench = benchmark(1)
     batches: list[int] = []
 
-    class Watch(SupervisedPlugin):  # type: ignore[misc] # avalanche is untyped
+    class Watch(SupervisedPlugin):
         def after_forward(self, strategy: Any, **kwargs: Any) -> None:
             batches.append(len(strategy.plugins[0].method.tasks))
 
