@@ -40,7 +40,7 @@ def make_env(noise: float, seed: int) -> Monitor:
 def make_agent(preset: str, noise: float, steps: int, seed: int) -> SparseTD3:
     """Return an untrained agent."""
     env = make_env(noise, seed)
-    actions = np.zeros(env.action_space.shape[0])  # type: ignore[index]
+    actions = np.zeros(gym.spaces.flatdim(env.action_space))
     sparse = {"update_interval": 1000, "storage": "csr" if noise else "masked"}
     return SparseTD3(
         "MlpPolicy",
@@ -78,7 +78,7 @@ def focus(agent: SparseTD3, noise: float) -> str:
     parts = []
     for name, layer in (("actor", "mu.0.weight"), ("critic", "qf0.0.weight")):
         mask = agent.topology.handles[name].masks()[layer].float()
-        features = agent.observation_space.shape[0]  # type: ignore[index]
+        features = gym.spaces.flatdim(agent.observation_space)
         real, rest = mask[:, :REAL].mean(), mask[:, REAL:features].mean()
         parts.append(f"{name} {real:.3f} {rest:.3f}")
     return "  ".join(parts)
