@@ -13,6 +13,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor, nn
 
 from sparsewire.core.errors import InvalidArgumentError, StateError, UnsupportedError
+from sparsewire.core.imported import keep_largest_
 from sparsewire.rl.algorithms import (
     SparseAlgorithmMixin,
     SparseDDPG,
@@ -22,7 +23,7 @@ from sparsewire.rl.algorithms import (
 )
 from sparsewire.rl.presets import PRESETS, check_overrides
 from sparsewire.rl.targets import adopt_, follow_
-from sparsewire.rl.topology import Topology, keep_largest_
+from sparsewire.rl.topology import Topology
 
 _SPARSE: dict[type[OffPolicyAlgorithm], type[SparseAlgorithmMixin]] = {
     TD3: SparseTD3,

@@ -13,18 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from sparsewire.core import checkpoint
 from sparsewire.core.errors import CheckpointError, NoMaskableLayersError
 from sparsewire.core.handle import SparsityHandle
-from sparsewire.core.network import seeded_generator
-from sparsewire.core.positions import without
-from sparsewire.core.ranking import highest
+from sparsewire.core.imported import accept_masks, keep_largest_
 from sparsewire.core.sparsify import sparsify
-from sparsewire.core.topology import LayerPlan, check
 from sparsewire.rl.layers import Counts, count_connections, layers_of
 from sparsewire.rl.sparsity_settings import SparsitySettings
 from sparsewire.rl.targets import Truncation, follow_, mirror_, prepare
@@ -177,7 +173,7 @@ class Topology:
     def recount(self) -> None:
         """Take note of masks that were loaded into the networks without the rest of the state."""
         for handle in self.handles.values():
-            handle._network.resettle()
+            accept_masks(handle)
         for truncation in self._truncations:
             truncation.recount()
 
@@ -252,29 +248,3 @@ def choose_storage(
     sizes = {name: network.get_parameter(name).numel() for name in counts}
     gains = any(size >= _LARGE and counts[name] / size <= _SPARSE for name, size in sizes.items())
     return "csr" if gains and settings.method != "gmp" else "masked"
-
-
-@torch.no_grad()
-def keep_largest_(handle: SparsityHandle, weights: Mapping[str, Tensor]) -> None:
-    """Begin with the largest of given dense weights instead of random connections.
-
-    Every layer keeps its number of connections. Optimizer state starts afresh where it changes.
-
-    Parameters
-    ----------
-    handle : SparsityHandle
-        Of a network that has not been trained since it was sparsified.
-    weights : mapping from str to Tensor
-        By name of each sparse weight the dense one.
-    """
-    network = handle._network
-    for store in network.stores:
-        (view,) = store.views()
-        values = weights[store.name].flatten()
-        generator = seeded_generator(network.seed, store.name, "largest")
-        kept = highest(values.abs(), view.active.numel(), generator)
-        plan = LayerPlan(view.name, without(view.active, kept), without(kept, view.active))
-        check(plan, view, kept.numel())
-        store.commit_([plan], handle.optimizer)
-        store.set_values([values[kept]])
-    network.explored = {store.name: store.explored() for store in network.stores}

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsewire.core.handle import SparsityHandle
+from sparsewire.core.imported import keep_largest_
 from sparsewire.core.network import seeded_generator
 from sparsewire.core.sparsify import sparsify
 from sparsewire.rl.layers import RoleLayer, count_connections
 from sparsewire.rl.sparsity_report import Focus, input_connections
 from sparsewire.rl.sparsity_settings import SparsitySettings
-from sparsewire.rl.topology import keep_largest_
 
 
 class RewardEnsemble(nn.Module):
