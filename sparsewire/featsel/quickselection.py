@@ -11,30 +11,20 @@ sparse training for autoencoders. Machine Learning; arXiv:2012.00560.
 """
 
 import math
-import time
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
-from tqdm import tqdm
 
-from sparsewire.core import (
-    SET,
-    Constant,
-    Method,
-    NonFiniteError,
-    SetEpsilon,
-    Static,
-    TrainingDivergedError,
-    sparsify,
-)
-from sparsewire.core.csr.break_even import break_even
-from sparsewire.featsel.autoencoder import INITIAL_STD, Autoencoder, resolve_device, to_csr
+from sparsewire.core import SET, Constant, Method, SetEpsilon, Static, sparsify
+from sparsewire.featsel.autoencoder import INITIAL_STD, Autoencoder
 from sparsewire.featsel.base import BaseSparseSelector
 from sparsewire.featsel.rows import Floats, RowScaler, shuffled_batches
+from sparsewire.featsel.training import Storage, Training, resolve_device, resolve_storage
 
 
 class QuickSelection(BaseSparseSelector):
@@ -45,8 +35,13 @@ class QuickSelection(BaseSparseSelector):
 
     Parameters
     ----------
-    n_features_to_select : int, float or None, default None
-        How many features to keep: a number, a share in (0, 1], or None for half of them.
+    n_features_to_select : int, float, "probe" or None, default None
+        How many features to keep: a number, a share in (0, 1], None for half of them, or "probe"
+        for those more important than every shadow, a shuffled copy of a column that is trained on
+        as well.
+    redundancy : float, default 0
+        Choose features one by one by importance, over its largest, minus `redundancy` times the
+        mean absolute correlation with those chosen before.
     hidden_size : int, default 1000
         Hidden neurons (paper).
     epsilon : float, default 13
@@ -61,10 +56,10 @@ class QuickSelection(BaseSparseSelector):
         Share of hidden neurons silenced per batch, in the forward pass only (released code).
     output_activation : {"linear", "tanh"}, default "linear"
         The paper's runs use "tanh" on Madelon and "linear" elsewhere.
-    scale : {"standard", "minmax"} or None, default "standard"
+    scale : {"standard", "minmax", "global"} or None, default "standard"
         Scaling of the columns for training only; `transform` returns the original values. With few
         rows "minmax" suits images better: "standard" gives a pixel that is hardly ever inked the
-        weight of any other.
+        weight of any other. "global" is a standard score by one mean and deviation of all columns.
     epochs : int, default 100
         Passes over the data; the paper also reports 10.
     batch_size : int, default 100
@@ -79,6 +74,8 @@ class QuickSelection(BaseSparseSelector):
         How connections are stored: "csr" stores and computes them alone, "masked" keeps dense
         matrices with masks, "auto" takes what is faster on this device by measured break-even
         densities. The results are equal up to rounding.
+    dtype : {"float32", "float64"}, default "float32"
+        Precision of training.
     random_state : int, RandomState or None, default None
         Seed of all randomness.
     verbose : int, default 0
@@ -108,6 +105,11 @@ class QuickSelection(BaseSparseSelector):
         Weights of the two layers, shapes (n_features, hidden) and (hidden, n_features).
     density_ : float
         Connections over weights.
+    device_ : str
+        Where training took place.
+    shadow_importance_ : float
+        Importance of the best shadow, with "probe" only; connections_ then has the shadows' inputs
+        behind those of the features.
 
     Raises
     ------
@@ -144,37 +146,35 @@ class QuickSelection(BaseSparseSelector):
         "noise": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "output_activation": [StrOptions({"linear", "tanh"})],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [Interval(Real, 0, 1, closed="left")],
-        "device": [StrOptions({"cpu", "cuda", "auto"})],
-        "storage": [StrOptions({"csr", "masked", "auto"})],
     }
 
     def __init__(
         self,
-        n_features_to_select: int | float | None = None,
+        n_features_to_select: int | float | Literal["probe"] | None = None,
         *,
+        redundancy: float = 0.0,
         hidden_size: int = 1000,
         epsilon: float = 13,
         drop_fraction: float = 0.2,
         noise: float = 0.2,
         dropout: float = 0.2,
         output_activation: Literal["linear", "tanh"] = "linear",
-        scale: Literal["standard", "minmax"] | None = "standard",
+        scale: Literal["standard", "minmax", "global"] | None = "standard",
         epochs: int = 100,
         batch_size: int = 100,
         learning_rate: float = 0.01,
         momentum: float = 0.9,
         weight_decay: float = 1e-5,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
-        storage: Literal["csr", "masked", "auto"] = "csr",
+        storage: Storage = "csr",
+        dtype: Literal["float32", "float64"] = "float32",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.n_features_to_select = n_features_to_select
+        self.redundancy = redundancy
         self.hidden_size = hidden_size
         self.epsilon = epsilon
         self.drop_fraction = drop_fraction
@@ -189,29 +189,54 @@ class QuickSelection(BaseSparseSelector):
         self.weight_decay = weight_decay
         self.device = device
         self.storage = storage
+        self.dtype = dtype
         self.random_state = random_state
         self.verbose = verbose
 
-    def _train(self, rows: RowScaler, n_samples: int, seed: int) -> Floats:
+    def _train(self, rows: RowScaler, y: npt.NDArray[Any] | None, seed: int) -> Floats:
+        n_samples = rows.shape[0]
         device = resolve_device(self.device)
         # Two, because torch draws normal numbers faster, numpy uniform ones.
         generator, gaussian = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-        storage = self._storage(device)
+        batch_size = min(self.batch_size, n_samples)
+        training = self._prepare(rows, math.ceil(n_samples / batch_size), generator, device, seed)
+
+        def one_epoch(epoch: int) -> float:
+            loss = 0.0
+            for index in shuffled_batches(n_samples, batch_size, generator):
+                clean = rows.tensor(index).to(device)
+                loss += len(index) * self._step(training, clean, generator, gaussian)
+            return loss / n_samples
+
+        training.run(self.epochs, one_epoch, title="QuickSelection", verbose=self.verbose)
+        self._publish(training, device)
+        strength: Floats = abs(self.connections_[0].astype(np.float64)).sum(axis=1)
+        return strength
+
+    def _prepare(
+        self,
+        rows: RowScaler,
+        steps_per_epoch: int,
+        generator: np.random.Generator,
+        device: torch.device,
+        seed: int,
+    ) -> Training:
+        storage = resolve_storage(self.storage, device)
         network = Autoencoder(
-            self.n_features_in_,
+            rows.shape[1],
             int(self.hidden_size),
             dropout=self.dropout,
             output_activation=self.output_activation,
-            device="meta" if storage == "csr" else "cpu",
+            device="cpu" if storage == "masked" else "meta",
+            dtype=self._torch_dtype,
         )
         optimizer = torch.optim.SGD(
             network.parameters(), lr=self.learning_rate, momentum=self.momentum, fused=True
         )
-        batch_size = min(self.batch_size, n_samples)
         handle = sparsify(
             network,
             optimizer,
-            method=self._method(math.ceil(n_samples / batch_size)),
+            method=self._method(steps_per_epoch),
             allocation=SetEpsilon(float(self.epsilon)),
             storage=storage,
             seed=seed,
@@ -223,39 +248,7 @@ class QuickSelection(BaseSparseSelector):
             if name.endswith("bias"):
                 torch.nn.init.zeros_(parameter)
         network.to(device)
-        self.history_: dict[str, list[float]] = {
-            key: [] for key in ("loss", "seconds", "n_connections", "n_active_inputs")
-        }
-        for epoch in tqdm(range(self.epochs), "QuickSelection", disable=not self.verbose):
-            started = time.perf_counter()
-            loss = 0.0
-            for index in shuffled_batches(n_samples, batch_size, generator):
-                # Feature by feature in memory, as a sparse layer wants it.
-                clean = torch.from_numpy(np.ascontiguousarray(rows.rows(index).T)).t().to(device)
-                loss += self._step(network, optimizer, clean, generator, gaussian, epoch) * len(
-                    index
-                )
-            self._record(network, loss / n_samples, time.perf_counter() - started)
-        if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
-            raise self._diverged(self.epochs - 1)
-        self.n_iter_ = self.epochs
-        self.density_ = handle.density()
-        network.cpu()
-        self.connections_ = tuple(to_csr(layer) for layer in (network.encoder, network.decoder))
-        strength: Floats = abs(self.connections_[0].astype(np.float64)).sum(axis=1)
-        return strength
-
-    def _storage(self, device: torch.device) -> Literal["masked", "csr"]:
-        if self.storage != "auto":
-            return self.storage
-        numel = self.n_features_in_ * self.hidden_size
-        density = min(1.0, self.epsilon * (self.n_features_in_ + self.hidden_size) / numel)
-        threads = torch.get_num_threads()
-        limit = min(
-            break_even(self.hidden_size, self.n_features_in_, threads),
-            break_even(self.n_features_in_, self.hidden_size, threads),
-        )
-        return "csr" if device.type == "cpu" and density <= limit else "masked"
+        return Training(network, optimizer, handle, learning_rate=self.learning_rate)
 
     def _method(self, steps_per_epoch: int) -> Method:
         if self.epochs == 1 or self.drop_fraction == 0:
@@ -269,41 +262,14 @@ class QuickSelection(BaseSparseSelector):
 
     def _step(
         self,
-        network: Autoencoder,
-        optimizer: torch.optim.SGD,
+        training: Training,
         clean: Tensor,
         generator: np.random.Generator,
         gaussian: torch.Generator,
-        epoch: int,
     ) -> float:
         shape = clean.shape[1], clean.shape[0]
         noise = torch.randn(shape, generator=gaussian, device="cpu", dtype=torch.float32)
-        noisy = torch.add(clean, noise.t().to(clean.device), alpha=self.noise)
-        output = network(noisy, generator)
+        noisy = torch.add(clean, noise.t().to(clean), alpha=self.noise)
+        output = training.network(noisy, generator)
         loss = 0.5 * (output - clean).square().sum(1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.mul_(1 - self.weight_decay)
-        value = float(loss.detach())
-        try:
-            optimizer.step()
-        except NonFiniteError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise self._diverged(epoch)
-        return value
-
-    def _diverged(self, epoch: int) -> TrainingDivergedError:
-        return TrainingDivergedError(
-            f"training diverged in epoch {epoch + 1}: weights or loss are not finite. Lower "
-            f"learning_rate={self.learning_rate}, or scale the features (scale='standard')."
-        )
-
-    def _record(self, network: Autoencoder, loss: float, seconds: float) -> None:
-        encoder, decoder = to_csr(network.encoder), to_csr(network.decoder)
-        self.history_["loss"].append(loss)
-        self.history_["seconds"].append(seconds)
-        self.history_["n_connections"].append(encoder.nnz + decoder.nnz)
-        self.history_["n_active_inputs"].append(int(np.count_nonzero(np.diff(encoder.indptr))))
+        return training.step(loss, decay=self.weight_decay)

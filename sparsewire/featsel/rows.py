@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
+from torch import Tensor
 
 from sparsewire.core import InvalidArgumentError
 
 Floats = npt.NDArray[np.float64]
+Statistics = tuple[Floats, Floats, npt.NDArray[np.bool_]]
 
 
 class RowScaler:
-    """Scaled float32 rows of a dense or sparse matrix, one batch at a time.
+    """Scaled rows of a dense or sparse matrix, one batch at a time.
 
     Statistics are those of the whole matrix in float64, so huge values lose nothing before they are
     scaled. A constant column is only centred.
@@ -27,8 +30,25 @@ class RowScaler:
     ----------
     X : ndarray or CSR matrix, shape (n, d)
         The data; never changed.
-    scale : {"standard", "minmax"} or None
-        Standard score per column, the range [0, 1] per column, or the values as they are.
+    scale : {"standard", "minmax", "global"} or None
+        Standard score per column, the range [0, 1] per column, the standard score with one mean and
+        deviation of the whole matrix, or the values as they are.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of the rows.
+    statistics : tuple of ndarray, optional
+        Shift and factor of every column and which columns are constant, each of shape (d,), if they
+        are known already, as when `X` is a chunk of a larger matrix; `scale` has no effect then.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix, shape (n, d)
+        The data.
+    shape : tuple of int
+        Rows and columns of the matrix.
+    dtype : numpy.dtype
+        Type of the rows.
+    constant : ndarray of bool, shape (d,)
+        Columns with one value only.
 
     Raises
     ------
@@ -36,10 +56,19 @@ class RowScaler:
         If a column cannot be scaled in double precision.
     """
 
-    def __init__(self, X: Any, scale: str | None) -> None:
-        self._X = X
+    def __init__(
+        self,
+        X: Any,
+        scale: str | None,
+        dtype: str = "float32",
+        *,
+        statistics: Statistics | None = None,
+    ) -> None:
+        self.X = X
+        self.shape: tuple[int, int] = X.shape
+        self.dtype = np.dtype(dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            self._shift, self._factor, self.constant = _statistics(X, scale)
+            self._shift, self._factor, self.constant = statistics or _statistics(X, scale)
         unusable = ~np.isfinite(self._shift) | ~np.isfinite(self._factor) | (self._factor <= 0)
         if unusable.any():
             raise InvalidArgumentError(
@@ -48,36 +77,48 @@ class RowScaler:
                 "scaled in double precision; rescale or drop them."
             )
 
-    def rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.floating[Any]]:
         """Return the scaled rows, shape (len(index), d)."""
-        batch = self._X[index]
+        batch = self.X[index]
         dense = batch.toarray() if sparse.issparse(batch) else batch
         scaled: Floats = (dense.astype(np.float64) - self._shift) / self._factor
-        return scaled.astype(np.float32)
+        return scaled.astype(self.dtype, copy=False)
+
+    def tensor(self, index: npt.NDArray[np.int64]) -> Tensor:
+        """Return the scaled rows column by column in memory, as a sparse layer wants them."""
+        return torch.from_numpy(np.ascontiguousarray(self.rows(index).T)).t()
 
 
-def _statistics(X: Any, scale: str | None) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+def _statistics(X: Any, scale: str | None) -> Statistics:
     """Return shift and factor of every column, and which columns are constant."""
-    low, high = _extremes(X)
+    low, high = column_extremes(X)
     constant = high == low
     shift, factor = np.zeros(X.shape[1]), np.ones(X.shape[1])
     if scale == "standard":
-        mean, factor = _moments(X)
+        mean, factor = column_moments(X)
         # The mean of equal huge values carries a rounding error that is no small input.
         shift = np.where(constant, low, mean)
     elif scale == "minmax":
         shift, factor = low, high - low
+    elif scale == "global":
+        mean, deviation = column_moments(X)
+        whole = mean.mean()
+        shift = shift + whole
+        factor = factor * np.sqrt((deviation**2 + (mean - whole) ** 2).mean())
+        return shift, factor, constant
     return shift, np.where(constant, 1.0, factor), constant
 
 
-def _extremes(X: Any) -> tuple[Floats, Floats]:
+def column_extremes(X: Any) -> tuple[Floats, Floats]:
+    """Return the smallest and the largest value of every column, each of shape (d,)."""
     if sparse.issparse(X):
         low, high = X.min(axis=0).toarray(), X.max(axis=0).toarray()
         return low.ravel().astype(np.float64), high.ravel().astype(np.float64)
     return X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
 
 
-def _moments(X: Any) -> tuple[Floats, Floats]:
+def column_moments(X: Any) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of every column, each of shape (d,)."""
     if not sparse.issparse(X):
         return X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
     wide = X.astype(np.float64)
