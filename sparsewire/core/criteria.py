@@ -20,7 +20,14 @@ import torch
 from torch import Tensor
 
 from sparsewire.core.positions import free_at
-from sparsewire.core.ranking import check_finite, highest, highest_in_blocks, lowest, random_subset
+from sparsewire.core.ranking import (
+    check_finite,
+    highest,
+    highest_in_blocks,
+    lowest,
+    nth_lowest,
+    random_subset,
+)
 
 
 def drop_count(active: int, fraction: float) -> int:
@@ -101,6 +108,18 @@ def drop_smallest_per_sign(values: Tensor, fraction: float, generator: torch.Gen
     tensor([0, 2])
     """
     negative = values < 0
+    n_negative = int(negative.sum())
+    # Side by side in ascending order: the negative ones that go, then the others.
+    first = n_negative - drop_count(n_negative, fraction)
+    last = n_negative + drop_count(values.numel() - n_negative, fraction) - 1
+    if last < first:
+        return negative.nonzero().squeeze(1)[:0]
+    if all(map(math.isfinite, values.aminmax())):
+        low, high = nth_lowest(values, first), nth_lowest(values, last)
+        picked = ((values >= low) & (values <= high)).nonzero().squeeze(1)
+        if picked.numel() == last - first + 1:
+            return picked
+    # Values tie at a cut, or are not finite.
     dropped = []
     for side in (negative, ~negative):
         pool = side.nonzero().squeeze(1)

@@ -5,8 +5,19 @@ here costs O(n log n) time and O(n) memory in the number n of positions given, w
 the layer they lie in, and runs on the device of its arguments. Arguments are not checked.
 """
 
+from typing import Literal
+
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def _insertions(members: Tensor, positions: Tensor, *, right: bool = False) -> Tensor:
+    """Return where in a set positions would be inserted; numpy is several times faster at it."""
+    if members.is_cpu and positions.is_cpu:
+        side: Literal["left", "right"] = "right" if right else "left"
+        return torch.from_numpy(np.searchsorted(members.numpy(), positions.numpy(), side))
+    return torch.searchsorted(members, positions, right=right)
 
 
 def ascending(positions: Tensor) -> Tensor:
@@ -45,7 +56,7 @@ def contains(members: Tensor, positions: Tensor) -> Tensor:
     """
     if members.numel() == 0:
         return torch.zeros_like(positions, dtype=torch.bool)
-    place = torch.searchsorted(members, positions).clamp_(max=members.numel() - 1)
+    place = _insertions(members, positions).clamp_(max=members.numel() - 1)
     return members[place] == positions
 
 
@@ -72,7 +83,7 @@ def without(members: Tensor, removed: Tensor) -> Tensor:
     """
     staying = torch.ones_like(members, dtype=torch.bool)
     if members.numel():
-        place = torch.searchsorted(members, removed).clamp_(max=members.numel() - 1)
+        place = _insertions(members, removed).clamp_(max=members.numel() - 1)
         staying[place[members[place] == removed]] = False
     return members[staying]
 
@@ -100,4 +111,4 @@ def free_at(ranks: Tensor, taken: Tensor) -> Tensor:
     """
     free_before = torch.arange(taken.numel(), device=taken.device)
     torch.sub(taken, free_before, out=free_before)
-    return ranks + torch.searchsorted(free_before, ranks, right=True)
+    return ranks + _insertions(free_before, ranks, right=True)

@@ -274,12 +274,14 @@ def _after(before: Index, plan: LayerPlan) -> tuple[Index, Int32s, Int32s]:
 
 def _rearranged(tensor: Tensor, source: Tensor, new_values: Tensor | None) -> Tensor:
     """Take a connection's numbers from their source; new ones start from `new_values` or 0."""
-    fresh = (source < 0).nonzero().squeeze(1)
     if not len(tensor):
         moved = tensor.new_zeros(len(source))
     else:
         moved = tensor.detach().index_select(0, source.clamp(min=0))
-    moved[fresh] = 0 if new_values is None else new_values[-1 - source[fresh].long()]
+    if new_values is None:
+        return moved.masked_fill_(source < 0, 0)
+    fresh = (source < 0).nonzero().squeeze(1)
+    moved[fresh] = new_values[-1 - source[fresh].long()]
     return moved
 
 
