@@ -41,8 +41,6 @@ class RowScaler:
 
     Attributes
     ----------
-    X : ndarray or CSR matrix, shape (n, d)
-        The data.
     shape : tuple of int
         Rows and columns of the matrix.
     dtype : numpy.dtype
@@ -64,7 +62,7 @@ class RowScaler:
         *,
         statistics: Statistics | None = None,
     ) -> None:
-        self.X = X
+        self._X = X
         self.shape: tuple[int, int] = X.shape
         self.dtype = np.dtype(dtype)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -79,7 +77,7 @@ class RowScaler:
 
     def rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.floating[Any]]:
         """Return the scaled rows, shape (len(index), d)."""
-        batch = self.X[index]
+        batch = self._X[index]
         dense = batch.toarray() if sparse.issparse(batch) else batch
         scaled: Floats = (dense.astype(np.float64) - self._shift) / self._factor
         return scaled.astype(self.dtype, copy=False)
