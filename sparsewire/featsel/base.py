@@ -126,7 +126,7 @@ class BaseSelector(SelectorMixin, BaseEstimator):
                 )
 
     def _resolve_count(self, wanted: Any) -> int:
-        n_features = self.n_features_in_
+        n_features = int(self.n_features_in_)
         if wanted is None:
             return max(1, n_features // 2)
         if not isinstance(wanted, int | np.integer):
@@ -221,14 +221,13 @@ class BaseSelector(SelectorMixin, BaseEstimator):
         (10, 3)
         """
         check_is_fitted(self)
-        whole = isinstance(n_features, Integral) and not isinstance(n_features, bool)
-        if not whole and not (isinstance(n_features, float) and 0 < n_features <= 1):
+        number: Any = n_features
+        whole = isinstance(number, Integral) and not isinstance(number, bool) and number >= 1
+        if not whole and not (isinstance(number, float) and 0 < number <= 1):
             raise InvalidArgumentError(
                 f"n_features must be an integer in [1, {self.n_features_in_}] or a share in "
                 f"(0, 1], got {n_features!r}."
             )
-        if n_features <= 0:
-            raise InvalidArgumentError(f"n_features must be at least 1, got {n_features}.")
         count = self._resolve_count(n_features)
         if self.redundancy > 0 and count > max(self._n_ordered, self.n_features_to_select_):
             raise InvalidArgumentError(

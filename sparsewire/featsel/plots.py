@@ -21,8 +21,11 @@ from sparsewire.reporting.figures import COLOURS, new_figure, require_matplotlib
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sparsewire.featsel.path import FeaturePath
+
 _BLUE, _ORANGE, _GREY = COLOURS[0], COLOURS[1], "#B0B0B0"
 _LINES = list(COLOURS[:3])
+_NAME_LENGTH = 40  # characters; a longer name would leave no room for its bar
 
 
 def importance_bars(
@@ -41,7 +44,7 @@ def importance_bars(
     selected : ndarray of bool of shape (n_features,)
         Selected features are drawn in another colour than the others.
     names : sequence of str of length n_features
-        Labels of the bars.
+        Labels of the bars, cut after 40 characters.
     n_top : int, default=30
         How many bars at most; 30 is what stays readable on one page.
 
@@ -61,14 +64,19 @@ def importance_bars(
     figure, (axes,) = new_figure(6.4, 1.2 + 0.2 * len(order))
     colours = np.where(selected[order], _BLUE, _GREY)
     axes.barh(np.arange(len(order)), importances[order], color=colours.tolist())
-    axes.set_yticks(np.arange(len(order)), [names[index] for index in order], fontsize=8)
-    axes.invert_yaxis()
+    labels = [_shortened(names[index]) for index in order]
+    axes.set_yticks(np.arange(len(order)), labels, fontsize=8, parse_math=False)  # "$" is a "$"
+    axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlabel("importance (arbitrary unit)")
     axes.set_ylabel("feature")
     axes.set_title(
         f"{len(order)} largest of {len(importances)} importances; blue: selected", fontsize=10
     )
     return figure
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
 
 
 def importance_heatmap(
@@ -104,11 +112,12 @@ def importance_heatmap(
 
     height, width = image_shape
     figure, (axes,) = new_figure(5.6, 0.8 + 4.4 * min(height / width, 2.0))
+    line = min(1.6, 50 / max(image_shape))  # thinner than a pixel, however many there are
     image = axes.imshow(importances.reshape(image_shape), cmap="cividis", vmin=0.0)
     for pixel in np.flatnonzero(selected):
         row, column = divmod(int(pixel), width)
         corner = (column - 0.44, row - 0.44)
-        axes.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=_ORANGE, linewidth=1.6))
+        axes.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=_ORANGE, linewidth=line))
     figure.colorbar(image, ax=axes, label="importance (arbitrary unit)", shrink=0.8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -189,3 +198,53 @@ def training_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     axes.set_ylabel("training loss / loss of epoch 1")
     axes.legend(frameon=False)
     return figure
+
+
+def path_curve(path: FeaturePath) -> Figure:
+    """Draw the cross-validated score over the number of selected features.
+
+    Parameters
+    ----------
+    path : FeaturePath
+        What `feature_path` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The mean over the folds as a line, the standard deviation as a band and the chosen count as
+        a point; write it with `save`.
+
+    Examples
+    --------
+    >>> from sparsewire.featsel.path import FeaturePath
+    >>> path = FeaturePath(np.array([1, 10]), np.array([[0.5, 0.7], [0.8, 0.9]]))
+    >>> path_curve(path).axes[0].get_xlabel()
+    'number of selected features'
+    """
+    figure, (axes,) = new_figure(6.4, 3.8)
+    mean, std, chosen = path.mean, path.std, path.best_count
+    axes.fill_between(path.counts, mean - std, mean + std, color=_BLUE, alpha=0.2, linewidth=0)
+    axes.plot(path.counts, mean, color=_BLUE, marker=".")
+    score = float(mean[path.counts == chosen][0])
+    axes.axvline(chosen, color=_GREY, linestyle="--", linewidth=1, zorder=0)
+    axes.plot([chosen], [score], color=_ORANGE, marker="o", markersize=8)
+    axes.set_xscale("log")
+    ticks = _apart(path.counts)
+    axes.set_xticks(ticks, [str(count) for count in ticks], fontsize=8)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("number of selected features")
+    axes.set_ylabel("cross-validated score, mean and deviation")
+    axes.set_title(
+        f"{chosen}: the fewest features within one standard error of the best", fontsize=10
+    )
+    return figure
+
+
+def _apart(counts: npt.NDArray[np.int64]) -> list[int]:
+    """Return those of the increasing counts whose labels do not touch on a logarithmic axis."""
+    least = (counts[-1] / counts[0]) ** 0.05
+    kept = [int(counts[0])]
+    for count in counts[1:]:
+        if count >= least * kept[-1]:
+            kept.append(int(count))
+    return kept

@@ -82,4 +82,5 @@ class _Correlation:
         dense = column.toarray() if sparse.issparse(column) else column
         products = np.asarray(self._X.T @ dense).ravel()
         covariance: Floats = products - self._X.shape[0] * self._mean * self._mean[place]
-        return covariance / (self._norm * self._norm[place])
+        correlation: Floats = covariance / (self._norm * self._norm[place])
+        return correlation

@@ -4,18 +4,19 @@ Three formats, told apart by the file name's suffix: ``.csv`` (comma separated, 
 holds the column names), ``.parquet`` and ``.npz`` (arrays ``X`` and optionally ``y`` and
 ``feature_names``). Reading checks everything a selector would stumble over. Writing goes back to
 the source file and copies the kept columns, so no value passes through a float on its way. Nothing
-is imputed, encoded or scaled here, and nothing is selected.
+is imputed, encoded or scaled here, and nothing is selected. What columns must be is said in
+``columns``, how Parquet is read in ``parquet``.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+import re
 import warnings
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sparsewire.core._files import replacing
 from sparsewire.core._validation import suggest
 from sparsewire.core.errors import InvalidArgumentError
+from sparsewire.featsel.columns import (
+    BadColumn,
+    FiniteCheck,
+    check_shape,
+    counted,
+    feature_names,
+    refuse_non_numeric,
+)
+from sparsewire.featsel.parquet import ParquetRows
 
 _ENCODING = "utf-8-sig"  # plain UTF-8, with or without the mark that spreadsheets put in front
 _RESERVED = ("X", "feature_names", "file", "allow_pickle")  # the last two: numpy.savez's arguments
-_SHOWN = 5  # how many columns an error message lists by name
+_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +88,8 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
     InvalidArgumentError
         If the format is unknown or the file damaged, the target does not exist, column names are
         missing or repeated, a feature is not numeric, a value is missing or infinite, or there are
-        fewer than two rows or no feature. It is a ``ValueError`` and names the columns.
+        fewer than two rows or no feature. It is a ``ValueError`` and names the columns and a way
+        out.
 
     Examples
     --------
@@ -97,8 +106,10 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
     if not source.is_file():
         raise FileNotFoundError(f"no such file: {source}")
     table = reader(source, target)
-    _check_shape(table)
-    _check_finite(table)
+    check_shape(source, *table.values.shape)
+    check = FiniteCheck(table.values.shape[1])
+    check.add(table.values)
+    check.refuse(table.names)
     return table
 
 
@@ -138,7 +149,7 @@ def write_selected(
 
 def _read_csv(path: Path, target: str | None) -> Table:
     header = _csv_header(path)
-    names = _features(header, target, path)
+    names = feature_names(header, target, path)
     try:
         with warnings.catch_warnings():
             # With index_col=False a row that is too long is this warning, not a silent row index.
@@ -154,11 +165,31 @@ def _read_csv(path: Path, target: str | None) -> Table:
     features = frame[list(names)]
     if features.empty:  # without a value no column has a type to complain about
         return Table(path, np.empty(features.shape), names, target)
+    return Table(path, _numbers(features), names, target)
+
+
+def _numbers(features: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the columns as numbers, or say which are none."""
     numeric = set(features.select_dtypes(include=["number", "bool"]).columns)
-    _refuse_non_numeric(
-        [f"{n!r} (first value {features[n].head(1).tolist()})" for n in names if n not in numeric]
+    odd = [name for name in features.columns if name not in numeric]
+    # Whole numbers beyond 64 bits, and True and False among gaps, are numbers all the same.
+    converted = {name: pd.to_numeric(features[name], errors="coerce") for name in odd}
+    wrong = {name: features[name][converted[name].isna()].dropna() for name in odd}
+    refuse_non_numeric(
+        [_complaint(name, wrong[name], features[name].count()) for name in odd if len(wrong[name])]
     )
-    return Table(path, features.to_numpy(dtype=np.float64), names, target)
+    return features.assign(**converted).to_numpy(dtype=np.float64)
+
+
+def _complaint(name: str, wrong: pd.Series[Any], n_values: int) -> BadColumn:
+    """Say what is wrong with a column of which `wrong` are no numbers, by row."""
+    row, first = wrong.index[0], str(wrong.iloc[0])
+    if 2 * len(wrong) < n_values:
+        what = f"{len(wrong)} of {counted(n_values, 'value')} are no numbers, the first {first!r}"
+        return BadColumn(name, "mixed", f"{what} in row {row + 1}")
+    if _DATE.match(first):
+        return BadColumn(name, "date", f"dates such as {first!r}")
+    return BadColumn(name, "category", f"text such as {first!r}")
 
 
 def _csv_header(path: Path) -> list[str]:
@@ -191,43 +222,13 @@ def _write_csv(table: Table, selected: npt.NDArray[np.bool_], output: Path) -> N
 
 
 def _read_parquet(path: Path, target: str | None) -> Table:
-    content = _parquet_content(path)
-    index = _stored_index(content)
-    names = _features([n for n in content.column_names if n not in index], target, path)
-    columns = [content.column(name) for name in names]
-    _refuse_non_numeric(
-        [f"{n!r} ({c.type})" for n, c in zip(names, columns, strict=True) if not _is_number(c.type)]
-    )
-    values = np.empty((content.num_rows, len(names)))
-    for place, column in enumerate(columns):  # a null becomes NaN
-        values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
-    return Table(path, values, names, target)
+    with ParquetRows(path, target) as rows:
+        return Table(path, rows.matrix(), rows.names, target)
 
 
 def _write_parquet(table: Table, selected: npt.NDArray[np.bool_], output: Path) -> None:
-    content = _parquet_content(table.path)
-    kept = _kept(table, selected) | _stored_index(content)
-    places = [place for place, name in enumerate(content.column_names) if name in kept]
-    pq.write_table(content.select(places), output)
-
-
-def _parquet_content(path: Path) -> Any:
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read()
-    except pa.ArrowException as error:
-        raise InvalidArgumentError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def _stored_index(content: Any) -> set[str]:
-    """Columns that are a pandas index: they belong to the rows and are no features."""
-    metadata = content.schema.pandas_metadata or {}
-    return {name for name in metadata.get("index_columns", []) if isinstance(name, str)}
-
-
-def _is_number(kind: Any) -> bool:
-    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
-    return any(check(kind) for check in checks)
+    with ParquetRows(table.path, table.target) as rows:
+        rows.write(selected, output)
 
 
 def _read_npz(path: Path, target: str | None) -> Table:
@@ -250,7 +251,7 @@ def _read_npz(path: Path, target: str | None) -> Table:
             f"Array {label!r} of {path} has shape {arrays[label].shape}, but 'X' has "
             f"{values.shape[0]} rows."
         )
-    return Table(path, values, _features(names, None, path), label)
+    return Table(path, values, feature_names(names, None, path), label)
 
 
 def _npz_arrays(path: Path, target: str | None) -> dict[str, npt.NDArray[Any]]:
@@ -314,59 +315,6 @@ def _format_of(path: Path) -> tuple[_Reader, _Writer]:
         ) from None
 
 
-def _features(header: Sequence[str], target: str | None, path: Path) -> tuple[str, ...]:
-    """Return the column names without the target, after checking that they identify columns."""
-    if "" in header:
-        raise InvalidArgumentError(
-            f"Column {header.index('') + 1} of {path} has no name; name it, or remove it if it is "
-            "a row number."
-        )
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    if repeated:
-        raise InvalidArgumentError(f"{path} has repeated column names: {_listing(repeated)}.")
-    if target is not None and target not in header:
-        raise InvalidArgumentError(
-            f"{path} has no target column {target!r}.{suggest(target, header)}"
-        )
-    return tuple(name for name in header if name != target)
-
-
 def _kept(table: Table, selected: npt.NDArray[np.bool_]) -> set[str]:
     names = {name for name, keep in zip(table.names, selected, strict=True) if keep}
     return names if table.target is None else names | {table.target}
-
-
-def _check_shape(table: Table) -> None:
-    n_rows, n_features = table.values.shape
-    if n_rows < 2 or n_features < 1:
-        raise InvalidArgumentError(
-            f"{table.path} has {n_rows} rows and {n_features} features; at least 2 rows and "
-            "1 feature are needed."
-        )
-
-
-def _check_finite(table: Table) -> None:
-    counts = np.count_nonzero(~np.isfinite(table.values), axis=0)
-    bad = [f"{table.names[place]!r} ({counts[place]})" for place in np.flatnonzero(counts)]
-    if bad:
-        raise InvalidArgumentError(
-            f"missing or infinite values in {_columns(bad)}: {_listing(bad)} (name and count); "
-            "impute or remove them first, for example with sklearn.impute.SimpleImputer."
-        )
-
-
-def _refuse_non_numeric(columns: Sequence[str]) -> None:
-    if columns:
-        raise InvalidArgumentError(
-            f"{_columns(columns)} not numeric: {_listing(columns)}; encode first, for example with "
-            "sklearn.preprocessing.OneHotEncoder, or set one aside as the target."
-        )
-
-
-def _columns(items: Sequence[str]) -> str:
-    return f"{len(items)} column{'s' if len(items) > 1 else ''}"
-
-
-def _listing(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more

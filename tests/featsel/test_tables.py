@@ -12,6 +12,7 @@ import pytest
 from sparsewire.core._files import replacing
 from sparsewire.core.errors import InvalidArgumentError
 from sparsewire.featsel.tables import read_table, write_selected
+from sparsewire.featsel.targets import read_target
 
 X = np.array([[1.0, 0.1, -3.0], [2.0, 1 / 3, 5e-324], [7.0, 1e300, 0.25]])
 LABELS = ["007", "a, b", "ü"]
@@ -34,6 +35,12 @@ def write_csv(path: Path, *rows: Sequence[str]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
     return path
+
+
+def refusal(path: Path, target: str | None = None) -> str:
+    with pytest.raises(InvalidArgumentError) as caught:
+        read_table(path, target)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
@@ -121,23 +128,89 @@ def test_a_missing_target_value_is_no_obstacle(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "a,y\n1,\n3,\n"
 
 
-@pytest.mark.parametrize("text", ["", "inf", "nan"])
-def test_missing_and_infinite_values_are_named_with_their_count(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "nan", "NA"])
+def test_missing_values_are_named_with_their_count(tmp_path: Path, text: str) -> None:
     path = write_csv(tmp_path / "t.csv", ["a", "b"], ["1", text], ["2", text], ["3", "4"])
-    with pytest.raises(InvalidArgumentError, match=r"1 column: 'b' \(2\).*SimpleImputer"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"missing values in 1 column: 'b' \(2\).*SimpleImputer"
+    ):
         read_table(path)
 
 
+@pytest.mark.parametrize("text", ["inf", "-inf", "1e400"])
+def test_infinite_values_are_named_and_not_to_be_imputed(tmp_path: Path, text: str) -> None:
+    path = write_csv(tmp_path / "t.csv", ["a", "b"], ["1", text], ["2", text], ["", "4"])
+    message = refusal(path)
+    assert "infinite values in 1 column: 'b' (2) (name and count); replace or remove" in message
+    assert "missing values in 1 column: 'a' (1)" in message
+
+
+def test_values_whose_sum_overflows_are_no_infinite_values(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", ["a", "b"], ["1e308", "1"], ["1.7e308", "2"])
+    np.testing.assert_array_equal(read_table(path).values[:, 0], [1e308, 1.7e308])
+
+
 def test_a_null_in_a_parquet_column_counts_as_missing(tmp_path: Path) -> None:
-    pd.DataFrame({"a": pd.array([1, None, 3], dtype="Int64")}).to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(InvalidArgumentError, match=r"'a' \(1\)"):
-        read_table(tmp_path / "t.parquet")
+    columns = {
+        "integer": pd.array([1, None, 3], dtype="Int64"),
+        "flag": pd.array([True, None, None], dtype="boolean"),
+        "nothing": [None, None, None],
+    }
+    pd.DataFrame(columns).to_parquet(tmp_path / "t.parquet")
+    message = refusal(tmp_path / "t.parquet")
+    assert "'integer' (1), 'flag' (2), 'nothing' (3)" in message
+    assert "SimpleImputer" in message
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_text_column_is_named_and_encoding_advised(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"not numeric: 'label' .*OneHotEncoder"):
         read_table(make(tmp_path, suffix))
+
+
+def test_categories_dates_and_lists_in_parquet_get_advice_of_their_own(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "a": [1.0, 2.0],
+            "colour": pd.Categorical(["red", "blue"]),
+            "size": pd.Categorical([1, 2]),
+            "day": pd.to_datetime(["2024-01-02", "2024-01-03"]),
+            "bag": [[1, 2], [3]],
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    message = refusal(tmp_path / "t.parquet")
+    assert "4 columns not numeric: 'colour' (categories of type " in message
+    assert "'size' (categories of type int64), 'day' (timestamp[" in message
+    assert [w for w in ("OneHotEncoder", "days since", "nested") if w not in message] == []
+    frame[["a", "day"]].to_parquet(tmp_path / "t.parquet")
+    assert "OneHotEncoder" not in refusal(tmp_path / "t.parquet")
+
+
+def test_mixed_columns_and_dates_in_csv_are_told_from_categories(tmp_path: Path) -> None:
+    rows = [["1", "red", "2024-01-02"], ["2", "blue", "2024-01-03"], ["oops", "1", "2024-02-01"]]
+    message = refusal(write_csv(tmp_path / "t.csv", ["mixed", "colour", "day"], *rows))
+    assert "'mixed' (1 of 3 values are no numbers, the first 'oops' in row 3)" in message
+    assert "'colour' (text such as 'red'), 'day' (dates such as '2024-01-02')" in message
+    advice = ["correct or remove", "OneHotEncoder", "days since"]
+    assert [words for words in advice if words not in message] == []
+
+
+def test_booleans_with_gaps_and_huge_integers_in_csv_are_numbers(tmp_path: Path) -> None:
+    huge = ["1" + "0" * 30, "7"]
+    path = write_csv(tmp_path / "t.csv", ["a", "b"], [huge[0], "True"], [huge[1], "False"])
+    np.testing.assert_array_equal(read_table(path).values, [[1e30, 1.0], [7.0, 0.0]])
+    path = write_csv(tmp_path / "t.csv", ["a", "b"], ["1", "True"], ["2", ""], ["3", "False"])
+    assert "missing values in 1 column: 'b' (1)" in refusal(path)
+
+
+def test_a_parquet_column_with_a_point_in_its_name_is_no_part_of_another(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a.b": [1.0, 2.0, 3.0], "a": [4.0, 5.0, 6.0], "c": [7.0, 8.0, 9.0]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(table.values, frame.to_numpy())
+    write_selected(table, np.array([False, True, False]), tmp_path / "out.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), frame[["a"]])
 
 
 def test_a_long_list_of_bad_columns_is_shortened(tmp_path: Path) -> None:
@@ -237,3 +310,65 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def target_of(folder: Path, values: Any, suffix: str = ".parquet") -> Any:
+    """Write values as the target of a table, and read it back."""
+    path = folder / f"target{suffix}"
+    frame = pd.DataFrame({"a": np.arange(len(values)), "y": values})
+    if suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        np.savez(path, X=frame[["a"]].to_numpy(), y=np.asarray(values))
+    return read_target(read_table(path, "y"))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["b", "a", "b"], "U"),
+        (["1", "a", "2"], "U"),
+        ([3, 1, 3], "i"),
+        ([3.0, 1.0, -3.0], "i"),
+        ([0.5, 1.0, 2.0], "f"),
+    ],
+)
+def test_a_target_is_read_as_whole_numbers_as_numbers_or_as_text(
+    tmp_path: Path, suffix: str, values: list[Any], kind: str
+) -> None:
+    target = target_of(tmp_path, values, suffix)
+    assert target.dtype.kind == kind
+    assert target.tolist() == values
+
+
+def test_categories_and_flags_can_be_a_target(tmp_path: Path) -> None:
+    assert target_of(tmp_path, pd.Categorical(["u", "v", "u"])).tolist() == ["u", "v", "u"]
+    assert target_of(tmp_path, [True, False, True]).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["a", None, None], "'y' of .* is missing in 2 rows; remove"),
+        ([1.0, np.nan, 2.0], "missing in 1 row;"),
+        ([1.0, np.inf, 2.0], "infinite values"),
+        ([[1], [2], [3]], "holds list"),
+    ],
+)
+def test_a_target_that_nothing_can_be_learnt_from_is_refused(
+    tmp_path: Path, values: list[Any], message: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        target_of(tmp_path, values)
+
+
+def test_a_target_matrix_and_a_missing_target_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", X=X, y=np.zeros((3, 2)))
+    with pytest.raises(InvalidArgumentError, match=r"one number or text per row.*\(3, 2\)"):
+        read_target(read_table(tmp_path / "t.npz"))
+    np.savez(tmp_path / "t.npz", X=X)
+    with pytest.raises(InvalidArgumentError, match="without a target"):
+        read_target(read_table(tmp_path / "t.npz"))

@@ -1,0 +1,1 @@
+"""What ``sparsewire select`` consists of: request, methods, training, results."""
