@@ -15,3 +15,14 @@ class DatasetNotFoundError(DatasetError):
 
 class DatasetCorruptedError(DatasetError):
     """A file of the right name was found but its SHA-256 is not the registered one."""
+
+
+class DatasetKindError(DatasetError):
+    """The name is known but names data of another kind; the message says what loads it."""
+
+
+class MalformedFileError(DatasetError):
+    """A file does not keep to its format, or uses a part of it that is not read.
+
+    The message names the file and, where there is one, the line.
+    """

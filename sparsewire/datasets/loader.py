@@ -1,15 +1,9 @@
 """Where are the arrays of a named data set, and are they the right ones? Find, verify, load.
 
-``digits`` and ``breast_cancer`` are part of scikit-learn. Every other set is a file, looked for in
-
-1. the directory named by the environment variable ``SPARSEWIRE_DATA``,
-2. the user's cache (``~/.cache/sparsewire`` on Linux, the platform's own place elsewhere),
-
-in each of them first as ``featsel/<file>`` or ``vision/<file>``, then as ``<file>``. The first
-file found is the one that counts, and its SHA-256 is compared with the registry at every load. A
-file that is nowhere is *not* downloaded: for none of the sets is a stable public address of these
-very bytes known, so the error names the directory to fill, the file, its checksum and the origin of
-the data.
+``digits`` and ``breast_cancer`` are part of scikit-learn. Every other table is a file, looked for
+as ``featsel/<file>``, ``vision/<file>`` or ``<file>`` in the places that ``files`` names, and its
+SHA-256 is compared with the registry at every load. Time series have other shapes and loaders of
+their own, in ``timeseries``; :func:`names` and :func:`info` know them by their kind.
 
 Arrays come back in the file's own dtype, unscaled. Scaling and splitting at random are
 the business of :mod:`sparsewire.featsel.evaluation`.
@@ -17,22 +11,27 @@ the business of :mod:`sparsewire.featsel.evaluation`.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from sparsewire.datasets.errors import DatasetCorruptedError, DatasetError, DatasetNotFoundError
+from sparsewire.datasets.errors import DatasetError
+from sparsewire.datasets.files import locate, not_found, read_verified
 from sparsewire.datasets.registry import SPECS, DatasetSpec, find
+from sparsewire.datasets.timeseries.loader import describe
+from sparsewire.datasets.timeseries.records import TimeSeriesInfo
+from sparsewire.datasets.timeseries.registry import (
+    TIME_SERIES_SPECS,
+    find_time_series,
+    reject_other_kind,
+)
+from sparsewire.datasets.timeseries.spec import TimeSeriesKind
 
-_ENVIRONMENT_VARIABLE = "SPARSEWIRE_DATA"
-_SUBDIRECTORIES = ("featsel", "vision", ".")
+_FOLDERS = ("featsel", "vision")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -165,47 +164,84 @@ class DatasetInfo:
         return "\n".join(lines)
 
 
-def names() -> tuple[str, ...]:
-    """List the canonical names of all known data sets, embedded ones first.
+def names(kind: Literal["table"] | TimeSeriesKind = "table") -> tuple[str, ...]:
+    """List the canonical names of all known data sets of a kind.
+
+    Parameters
+    ----------
+    kind : {"table", "panel", "series", "change_points"}, default="table"
+        Tables of features and labels, the embedded ones first (:func:`load`); collections of
+        labelled series (:func:`load_panel`); single series to forecast (:func:`load_series`);
+        series with annotated change points (:func:`load_change_points`).
 
     Returns
     -------
     tuple of str
-        Names :func:`load` and :func:`info` accept.
+        Names that the loader of this kind and :func:`info` accept.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such kind.
 
     Examples
     --------
     >>> names()[:3]
     ('digits', 'breast_cancer', 'madelon')
+    >>> names("series")[:2]
+    ('etth1', 'etth2')
     """
-    return tuple(spec.name for spec in SPECS)
+    if kind == "table":
+        return tuple(spec.name for spec in SPECS)
+    found = tuple(spec.name for spec in TIME_SERIES_SPECS if spec.kind == kind)
+    if not found:
+        raise DatasetError(
+            f"kind={kind!r} is no kind of data set; choose 'table', 'panel', 'series' or "
+            "'change_points'."
+        )
+    return found
 
 
-def info(name: str) -> DatasetInfo:
+@overload
+def info(name: str, kind: Literal["table"] = "table") -> DatasetInfo: ...
+@overload
+def info(name: str, kind: TimeSeriesKind) -> TimeSeriesInfo: ...
+def info(
+    name: str, kind: Literal["table"] | TimeSeriesKind = "table"
+) -> DatasetInfo | TimeSeriesInfo:
     """Describe a data set and say whether it is on this machine.
 
     Parameters
     ----------
     name : str
         Name of a data set; case, ``-`` and ``_`` do not matter.
+    kind : {"table", "panel", "series", "change_points"}, default="table"
+        Its kind, as in :func:`names`.
 
     Returns
     -------
-    DatasetInfo
-        The registry's facts and the place of the file.
+    DatasetInfo or TimeSeriesInfo
+        The registry's facts and the place of the file or files.
 
     Raises
     ------
     UnknownDatasetError
-        If no data set has that name.
+        If no data set of this kind has that name.
+    DatasetKindError
+        If the name belongs to a data set of another kind.
 
     Examples
     --------
     >>> info("breast-cancer").shape
     (569, 30)
+    >>> info("gunpoint", kind="panel").length
+    150
     """
+    if kind != "table":
+        return describe(find_time_series(name, kind))
+    reject_other_kind(name, kind)
     spec = find(name)
-    path = None if spec.filename is None else _locate(spec.filename)
+    path = None if spec.filename is None else locate(spec.filename, _FOLDERS)
     return DatasetInfo(
         name=spec.name,
         shape=spec.shape,
@@ -238,6 +274,8 @@ def load(name: str) -> Dataset:
     ------
     UnknownDatasetError
         If no data set has that name.
+    DatasetKindError
+        If the name belongs to time series; the message names their loader.
     DatasetNotFoundError
         If its file is in none of the searched directories.
     DatasetCorruptedError
@@ -249,6 +287,7 @@ def load(name: str) -> Dataset:
     >>> cancer.X.shape, cancer.feature_names[0]
     ((569, 30), 'mean radius')
     """
+    reject_other_kind(name, "table")
     spec = find(name)
     read = _read_embedded if spec.embedded is not None else _read_file
     x, y, feature_names = read(spec)
@@ -277,50 +316,13 @@ def _read_embedded(spec: DatasetSpec) -> _Content:
 
 
 def _read_file(spec: DatasetSpec) -> _Content:
-    path = _locate(str(spec.filename))
+    filename, sha256 = str(spec.filename), str(spec.sha256)
+    path = locate(filename, _FOLDERS)
     if path is None:
-        raise _not_found(spec)
-    # One read serves both the checksum and the arrays: what was verified is what is returned.
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != spec.sha256:
-        raise DatasetCorruptedError(
-            f"{path} is not the registered file of data set {spec.name!r}: its SHA-256 is {found}, "
-            f"expected {spec.sha256}. Replace or remove the file; the data come from {spec.source}."
+        raise not_found(
+            spec.name, {filename: sha256}, _FOLDERS, source=spec.source, licence=spec.licence
         )
+    content = read_verified(path, sha256, name=spec.name, source=spec.source)
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         x = archive["X"] if "X" in archive else archive["x"]
         return x.reshape(len(x), -1), archive["y"], None
-
-
-def _roots() -> Iterator[Path]:
-    configured = os.environ.get(_ENVIRONMENT_VARIABLE)
-    if configured:
-        yield Path(configured).expanduser()
-    # Imported here so that a machine without pooch can still use embedded and configured data.
-    import pooch
-
-    yield Path(pooch.os_cache("sparsewire"))
-
-
-def _locate(filename: str) -> Path | None:
-    for root in _roots():
-        for folder in _SUBDIRECTORIES:
-            path = root / folder / filename
-            if path.is_file():
-                return path
-    return None
-
-
-def _not_found(spec: DatasetSpec) -> DatasetNotFoundError:
-    searched = ", ".join(str(root) for root in _roots())
-    variable = os.environ.get(_ENVIRONMENT_VARIABLE)
-    state = f"is {variable!r}" if variable else "is not set"
-    return DatasetNotFoundError(
-        f"Data set {spec.name!r} is not on this machine: no {spec.filename} in {searched} "
-        f"(nor in their {' and '.join(_SUBDIRECTORIES[:-1])} folders; {_ENVIRONMENT_VARIABLE} "
-        f"{state}). It is not downloaded automatically. Put {spec.filename} (SHA-256 "
-        f"{spec.sha256}) into one of these directories or point "
-        f"{_ENVIRONMENT_VARIABLE} at one that holds it. The data come from {spec.source} "
-        f"(licence: {spec.licence})."
-    )

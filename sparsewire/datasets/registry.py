@@ -12,6 +12,7 @@ compressor gives other bytes.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -235,8 +236,53 @@ SPECS: tuple[DatasetSpec, ...] = (
 )
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """Reduce a name to what counts when names are compared.
+
+    Parameters
+    ----------
+    name : str
+        A name as typed.
+
+    Returns
+    -------
+    str
+        The name without case, ``-``, ``_`` and spaces.
+
+    Examples
+    --------
+    >>> key_of("COIL-20")
+    'coil20'
+    """
     return name.strip().lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def unknown(name: str, known: Iterable[str]) -> UnknownDatasetError:
+    """Build the error for a name that nothing has, with close matches.
+
+    Parameters
+    ----------
+    name : str
+        The name as typed.
+    known : iterable of str
+        The canonical names.
+
+    Returns
+    -------
+    UnknownDatasetError
+        To be raised by the caller.
+
+    Examples
+    --------
+    >>> str(unknown("madelonn", ["digits", "madelon"]))
+    "Unknown data set 'madelonn'. Did you mean 'madelon'? Known names: digits, madelon."
+    """
+    by_key = {key_of(one): one for one in known}
+    close = [by_key[k] for k in difflib.get_close_matches(key_of(name), by_key)]
+    hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return UnknownDatasetError(
+        f"Unknown data set {name!r}. {hint}Known names: {', '.join(by_key.values())}."
+    )
 
 
 def find(name: str) -> DatasetSpec:
@@ -262,11 +308,7 @@ def find(name: str) -> DatasetSpec:
     >>> find("COIL-20").name
     'coil20'
     """
-    by_key = {_key(spec.name): spec for spec in SPECS}
-    spec = by_key.get(_key(name))
-    if spec is None:
-        close = [by_key[k].name for k in difflib.get_close_matches(_key(name), by_key)]
-        hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
-        known = ", ".join(s.name for s in SPECS)
-        raise UnknownDatasetError(f"Unknown data set {name!r}. {hint}Known names: {known}.")
-    return spec
+    for spec in SPECS:
+        if key_of(spec.name) == key_of(name):
+            return spec
+    raise unknown(name, (spec.name for spec in SPECS))

@@ -222,7 +222,7 @@ class BaseSelector(SelectorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         number: Any = n_features
-        whole = isinstance(number, Integral) and not isinstance(number, bool) and number >= 1
+        whole = isinstance(number, int | np.integer) and number is not True and number >= 1
         if not whole and not (isinstance(number, float) and 0 < number <= 1):
             raise InvalidArgumentError(
                 f"n_features must be an integer in [1, {self.n_features_in_}] or a share in "
