@@ -1,0 +1,73 @@
+"""Time series with sparse neural networks: classify, forecast, find change points."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsewire.timeseries.metrics import (
+        ErrorSums,
+        covering,
+        detection_delay,
+        f1_score_with_margin,
+        from_ruptures,
+        mae,
+        mse,
+        to_ruptures,
+    )
+    from sparsewire.timeseries.protocols import (
+        LTSFBorders,
+        LTSFProtocol,
+        Standardisation,
+        ltsf_borders,
+        ltsf_protocol,
+        n_windows,
+        standardise,
+    )
+
+__all__ = [
+    "ErrorSums",
+    "LTSFBorders",
+    "LTSFProtocol",
+    "Standardisation",
+    "covering",
+    "detection_delay",
+    "f1_score_with_margin",
+    "from_ruptures",
+    "ltsf_borders",
+    "ltsf_protocol",
+    "mae",
+    "mse",
+    "n_windows",
+    "standardise",
+    "to_ruptures",
+]
+
+_HOMES = {
+    "ErrorSums": "metrics",
+    "LTSFBorders": "protocols",
+    "LTSFProtocol": "protocols",
+    "Standardisation": "protocols",
+    "covering": "metrics",
+    "detection_delay": "metrics",
+    "f1_score_with_margin": "metrics",
+    "from_ruptures": "metrics",
+    "ltsf_borders": "protocols",
+    "ltsf_protocol": "protocols",
+    "mae": "metrics",
+    "mse": "metrics",
+    "n_windows": "protocols",
+    "standardise": "protocols",
+    "to_ruptures": "metrics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch when a name is first used, not for `sparsewire --help`."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names for completion, imported or not."""
+    return __all__
