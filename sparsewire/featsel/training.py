@@ -26,7 +26,7 @@ class LayeredNetwork(Protocol):
     """A network whose linear layers can be listed from the inputs on."""
 
     @property
-    def layers(self) -> Sequence[nn.Module]:
+    def layers(self) -> Sequence[nn.Module] | nn.ModuleList:
         """The layers, masked, truly sparse or dense."""
         ...
 
