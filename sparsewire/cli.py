@@ -15,6 +15,7 @@ import sparsewire
 from sparsewire.bench import cli as bench_cli
 from sparsewire.continual import cli as continual_cli
 from sparsewire.featsel import cli as featsel_cli
+from sparsewire.featsel.benchmark import cli as featsel_bench_cli
 from sparsewire.rl import cli as rl_cli
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ def _options(
 
 
 featsel_cli.register(app)
-bench_cli.register(app)
+featsel_bench_cli.register_bench(bench_cli.register(app))
 rl_cli.register(app)
 continual_cli.register(app)
 

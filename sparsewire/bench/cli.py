@@ -54,7 +54,7 @@ _Batch = Annotated[int, typer.Option(min=1, help="Samples per step.")]
 _Steps = Annotated[int, typer.Option(min=1, help="Timed steps of each network.")]
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> typer.Typer:
     """Add the group ``bench`` to the command line.
 
     Parameters
@@ -62,18 +62,23 @@ def register(app: typer.Typer) -> None:
     app : typer.Typer
         The application to extend; it is changed in place.
 
+    Returns
+    -------
+    typer.Typer
+        The group, to which applications add benchmarks of their own.
+
     Examples
     --------
     >>> app = typer.Typer()
-    >>> register(app)
-    >>> [command.name for command in app.registered_groups[0].typer_instance.registered_commands]
+    >>> [command.name for command in register(app).registered_commands]
     ['kernels', 'mlp', 'break-even']
     """
-    group = typer.Typer(help="Measure how fast sparse layers are here.", no_args_is_help=True)
+    group = typer.Typer(help="Measure speed and accuracy here.", no_args_is_help=True)
     group.command("kernels", help="Time one layer, forward and backward, beside others.")(_kernels)
     group.command("mlp", help="Time a whole training step: csr, masked and dense.")(_mlp)
     group.command("break-even", help="Find the density above which masked wins.")(_break_even)
     app.add_typer(group, name="bench")
+    return group
 
 
 def _kernels(

@@ -4,12 +4,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparsewire.featsel.attribution import AttributionSelector
     from sparsewire.featsel.evaluation import evaluate
+    from sparsewire.featsel.filters import LaplacianScore, RandomSelector
+    from sparsewire.featsel.neurofs import NeuroFS
+    from sparsewire.featsel.path import feature_path
     from sparsewire.featsel.quickselection import QuickSelection
+    from sparsewire.featsel.stable import StableSelector
+    from sparsewire.featsel.wast import WAST
 
-__all__ = ["QuickSelection", "evaluate"]
+__all__ = [
+    "WAST",
+    "AttributionSelector",
+    "LaplacianScore",
+    "NeuroFS",
+    "QuickSelection",
+    "RandomSelector",
+    "StableSelector",
+    "evaluate",
+    "feature_path",
+]
 
-_HOMES = {"QuickSelection": "quickselection", "evaluate": "evaluation"}
+_HOMES = {
+    "AttributionSelector": "attribution",
+    "LaplacianScore": "filters",
+    "NeuroFS": "neurofs",
+    "QuickSelection": "quickselection",
+    "RandomSelector": "filters",
+    "StableSelector": "stable",
+    "WAST": "wast",
+    "evaluate": "evaluation",
+    "feature_path": "path",
+}
 
 
 def __getattr__(name: str) -> Any:

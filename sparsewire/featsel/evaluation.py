@@ -47,12 +47,13 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
+
+from sparsewire.featsel.splitting import Rows, split_rows
 
 Judge = Literal["svc", "knn", "extra_trees", "kmeans"]
 ProtocolName = Literal["quickselection", "neurofs", "wast", "attribution", "clean"]
@@ -61,8 +62,6 @@ ScalerName = Literal["standard", "minmax"]
 _T = TypeVar("_T")
 
 _SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler}
-_TEST_SIZE = 0.2
-_SPLIT_SEED = 42
 _N_TREES = 50
 _KMEANS_RUNS = 10
 _KMEANS_INITS = 10
@@ -207,7 +206,7 @@ def split_and_scale(
     labels = column_or_1d(y)
     check_consistent_length(data, labels)
     check_classification_targets(labels)
-    train, test = _split_rows(labels, n_train=n_train, stratify=rules.stratify)
+    train, test = split_rows(labels, n_train=n_train, stratify=rules.stratify)
     fitted = new_scaler().fit(data if rules.fit_on_all_rows else data[train])
     return Split(
         fitted.transform(data[train]).astype(rules.dtype, copy=False),
@@ -215,6 +214,25 @@ def split_and_scale(
         labels[train],
         labels[test],
     )
+
+
+def training_rows(labels: npt.NDArray[Any], protocol: str, n_train: int | None) -> Rows:
+    """Return the indices of the rows that a protocol selects and trains on.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,)
+        Class labels.
+    protocol, n_train
+        As in :func:`evaluate`.
+
+    Examples
+    --------
+    >>> training_rows(np.array([0, 1, 0, 1]), "wast", n_train=2).tolist()
+    [0, 1]
+    """
+    rules = _lookup("protocol", protocol, _PROTOCOLS)
+    return split_rows(labels, n_train=n_train, stratify=rules.stratify)[0]
 
 
 def score_support(
@@ -334,26 +352,6 @@ def _kmeans_score(X: npt.NDArray[np.floating[Any]], y: npt.NDArray[Any], seed: i
         kmeans = KMeans(n_clusters, n_init=_KMEANS_INITS, random_state=int(run_seed))
         accuracies.append(clustering_accuracy(y, kmeans.fit_predict(X)))
     return float(np.mean(accuracies))
-
-
-def _split_rows(
-    labels: npt.NDArray[Any], *, n_train: int | None, stratify: bool
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    rows = np.arange(len(labels))
-    if n_train is None:
-        train, test = train_test_split(
-            rows,
-            test_size=_TEST_SIZE,
-            random_state=_SPLIT_SEED,
-            stratify=labels if stratify else None,
-        )
-        return train, test
-    if not 1 <= n_train < len(labels):
-        raise ValueError(
-            f"n_train={n_train!r} is out of range: with {len(labels)} rows it must be between 1 "
-            f"and {len(labels) - 1}, or None for a random split."
-        )
-    return rows[:n_train], rows[n_train:]
 
 
 def _columns(support: npt.ArrayLike, n_features: int) -> npt.NDArray[np.intp]:

@@ -32,7 +32,7 @@ from sparsewire.core import InvalidArgumentError
 from sparsewire.featsel.filters import LaplacianScore, RandomSelector
 from sparsewire.featsel.stability import selection_stability
 from sparsewire.featsel.stable import StableSelector
-from tests.featsel.selectors import NETWORKS, maker
+from tests.featsel.fast_selectors import NETWORKS, maker
 from tests.featsel.test_contract import EXTRA_CHECKS, SPARSE_CONTAINERS
 
 Floats = npt.NDArray[np.float64]
