@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sklearn.datasets import load_breast_cancer
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
 TRULY_SPARSE, RL = ROOT / "docs" / "truly_sparse.md", ROOT / "docs" / "rl.md"
 CONTINUAL = ROOT / "docs" / "continual.md"
+FEATURE_SELECTION = ROOT / "docs" / "feature_selection.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -80,3 +82,16 @@ def test_reinforcement_learning_examples_run_as_written(
 def test_continual_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_blocks(CONTINUAL, tmp_path) == {"python": 2, "bash": 2}
+
+
+# Three pixels of the digits are blank in every picture, and the selector says so.
+@pytest.mark.filterwarnings("ignore:.* of 64 features are constant:UserWarning")
+@pytest.mark.timeout(600)
+def test_feature_selection_examples_run_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_breast_cancer(as_frame=True)
+    table = data.frame.rename(columns={"target": "label"})
+    table.to_csv(tmp_path / "data.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert run_blocks(FEATURE_SELECTION, tmp_path) == {"python": 3, "bash": 1}

@@ -108,8 +108,8 @@ class QuickSelection(BaseSparseSelector):
     device_ : str
         Where training took place.
     shadow_importance_ : float
-        Importance of the best shadow, with "probe" only; connections_ then has the shadows' inputs
-        behind those of the features.
+        Importance of the best shadow, with "probe" only; `connections_` then has the inputs of
+        the shadows behind those of the features.
 
     Raises
     ------

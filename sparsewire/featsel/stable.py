@@ -192,7 +192,7 @@ class StableSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
         Parameters
         ----------
         n_features : int or float
-            A number in [1, n_features_in_] or a share in (0, 1].
+            A number from 1 to the number of features, or a share in (0, 1].
 
         Returns
         -------

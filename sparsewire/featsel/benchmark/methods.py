@@ -112,12 +112,7 @@ METHODS: dict[str, Method] = {
     ),
     "attribution": _ours(
         "attribution:AttributionSelector",
-        {
-            "pcmac": {"batch_size": 32},
-            "arcene": {"batch_size": 32},
-            "mnist": {"scale": "minmax"},
-            "coil20": {"scale": "minmax"},
-        },
+        {"pcmac": {"batch_size": 32}, "arcene": {"batch_size": 32}},
     ),
     "laplacian": Method(
         factory=Named("sparsewire.featsel.filters:LaplacianScore"), is_random=False
