@@ -54,8 +54,6 @@ def test_every_method_is_an_unfitted_selector_with_all_its_parameters_known(name
         ("neurofs", "isolet1560", "activation", "relu", "tanh"),
         ("attribution", "pcmac", "batch_size", 32, 100),
         ("attribution", "arcene", "batch_size", 32, 100),
-        ("attribution", "mnist", "scale", "minmax", "standard"),
-        ("attribution", "pcmac", "batch_size", 32, 100),
     ],
 )
 def test_the_papers_exceptions_hold_on_their_data_sets_only(
