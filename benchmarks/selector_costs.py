@@ -5,7 +5,7 @@
 On one thread: CPU seconds per epoch of QuickSelection on Madelon, csr and masked by turns; peak
 memory of a fit with 20 000 columns and 150 rows; WAST, 10 epochs on the 60 000 rows of MNIST. With
 ``--lassonet-seconds`` also LassoNet (``pip install lassonet``) on those rows, stopped after so many
-seconds. Memory is that of a process of its own, beyond what it held before the fit.
+seconds of CPU time. Memory is that of a process of its own, beyond what it held before the fit.
 """
 
 import argparse
@@ -84,8 +84,8 @@ def _lassonet(seconds: int) -> float:
     X = (data.X[:60_000] / 255).astype(np.float32)
     model = import_module("lassonet").LassoNetClassifier(verbose=0)
     started = time.process_time()
-    signal.signal(signal.SIGALRM, _out_of_time)
-    signal.alarm(seconds)
+    signal.signal(signal.SIGPROF, _out_of_time)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         model.path(X, data.y[:60_000].astype(np.int64))
     except TimeoutError:
