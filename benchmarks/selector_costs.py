@@ -1,6 +1,6 @@
 """What do the selectors cost? Time and memory, masked and truly sparse, in one run.
 
-    SPARSEWIRE_DATA=... python benchmarks/selector_costs.py [--lassonet-seconds 600] [--json out.json]
+    SPARSEWIRE_DATA=... python benchmarks/selector_costs.py [--lassonet-seconds 600]
 
 On one thread: CPU seconds per epoch of QuickSelection on Madelon, csr and masked by turns; peak
 memory of a fit with 20 000 columns and 150 rows; WAST, 10 epochs on the 60 000 rows of MNIST. With
