@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparsewire.timeseries.change_points import ALACPD, ChangeEvent
+    from sparsewire.timeseries.dsn import DSNClassifier
     from sparsewire.timeseries.metrics import (
         ErrorSums,
         covering,
@@ -23,11 +25,19 @@ if TYPE_CHECKING:
         n_windows,
         standardise,
     )
+    from sparsewire.timeseries.recurrent import SNTASGD, SelfishRNN, SparseGRU, SparseLSTM
 
 __all__ = [
+    "ALACPD",
+    "SNTASGD",
+    "ChangeEvent",
+    "DSNClassifier",
     "ErrorSums",
     "LTSFBorders",
     "LTSFProtocol",
+    "SelfishRNN",
+    "SparseGRU",
+    "SparseLSTM",
     "Standardisation",
     "covering",
     "detection_delay",
@@ -43,9 +53,16 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ALACPD": "change_points",
+    "ChangeEvent": "change_points",
+    "DSNClassifier": "dsn",
     "ErrorSums": "metrics",
     "LTSFBorders": "protocols",
     "LTSFProtocol": "protocols",
+    "SNTASGD": "recurrent",
+    "SelfishRNN": "recurrent",
+    "SparseGRU": "recurrent",
+    "SparseLSTM": "recurrent",
     "Standardisation": "protocols",
     "covering": "metrics",
     "detection_delay": "metrics",
