@@ -1,7 +1,7 @@
 """The engine of dynamic sparse training: allocation x drop x grow x schedule over masked layers.
 
-Start with `sparsify`. Methods are `Static`, `SET`, `RigL`, `ITOP` and `GMP`; allocations `Uniform`,
-`ER`, `ERK`, `SetEpsilon` and `Custom`; schedules `Every`, `Constant` and `Cosine`.
+Start with `sparsify`. Methods are `Static`, `SET`, `RigL`, `ITOP`, `GMP` and `GraNet`; allocations
+`Uniform`, `ER`, `ERK`, `SetEpsilon` and `Custom`; schedules `Every`, `Constant` and `Cosine`.
 """
 
 from sparsewire.core.allocation import ER, ERK, Allocation, Custom, SetEpsilon, Uniform
@@ -23,7 +23,7 @@ from sparsewire.core.errors import (
 )
 from sparsewire.core.handle import SparsityHandle
 from sparsewire.core.masked import apply_masks_
-from sparsewire.core.methods import GMP, ITOP, SET, Method, RigL, Static
+from sparsewire.core.methods import GMP, ITOP, SET, GraNet, Method, RigL, Static
 from sparsewire.core.schedule import Constant, Cosine, Every, Schedule
 from sparsewire.core.sparsify import sparsify
 
@@ -40,6 +40,7 @@ __all__ = [
     "Cosine",
     "Custom",
     "Every",
+    "GraNet",
     "InfeasibleDensityError",
     "InvalidArgumentError",
     "LayerSummary",

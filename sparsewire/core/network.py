@@ -199,9 +199,7 @@ class SparseNetwork:
             target = max(1, self.targets[view.name] - self.pruned[view.name])
             generator = self._generator(view.name, self.updates)
             plan = self.method.plan(view, target, step, generator)
-            # A ramp may want more than neuron pruning has left, or a layer of one's own had.
-            count = min(found, self.method.count(target, view.numel, step))
-            check(plan, view, count)
+            check(plan, view, self.method.count_after(found, target, view.numel, step))
             plans.append(plan)
         return plans
 

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsewire.timeseries.change_points import ALACPD, ChangeEvent
     from sparsewire.timeseries.dsn import DSNClassifier
+    from sparsewire.timeseries.forecasting import (
+        DLinear,
+        NLinear,
+        NSTransformer,
+        SparseForecaster,
+        Transformer,
+    )
     from sparsewire.timeseries.metrics import (
         ErrorSums,
         covering,
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
         mse,
         to_ruptures,
     )
+    from sparsewire.timeseries.pals import PALS
     from sparsewire.timeseries.protocols import (
         LTSFBorders,
         LTSFProtocol,
@@ -29,16 +37,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALACPD",
+    "PALS",
     "SNTASGD",
     "ChangeEvent",
+    "DLinear",
     "DSNClassifier",
     "ErrorSums",
     "LTSFBorders",
     "LTSFProtocol",
+    "NLinear",
+    "NSTransformer",
     "SelfishRNN",
+    "SparseForecaster",
     "SparseGRU",
     "SparseLSTM",
     "Standardisation",
+    "Transformer",
     "covering",
     "detection_delay",
     "f1_score_with_margin",
@@ -55,15 +69,21 @@ __all__ = [
 _HOMES = {
     "ALACPD": "change_points",
     "ChangeEvent": "change_points",
+    "DLinear": "forecasting",
     "DSNClassifier": "dsn",
     "ErrorSums": "metrics",
     "LTSFBorders": "protocols",
     "LTSFProtocol": "protocols",
+    "NLinear": "forecasting",
+    "NSTransformer": "forecasting",
+    "PALS": "pals",
     "SNTASGD": "recurrent",
     "SelfishRNN": "recurrent",
+    "SparseForecaster": "forecasting",
     "SparseGRU": "recurrent",
     "SparseLSTM": "recurrent",
     "Standardisation": "protocols",
+    "Transformer": "forecasting",
     "covering": "metrics",
     "detection_delay": "metrics",
     "f1_score_with_margin": "metrics",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from sparsewire.core import GMP, ITOP, SET, Method, RigL, SparsityHandle, Static, sparsify
+from sparsewire.core import GMP, ITOP, SET, GraNet, Method, RigL, SparsityHandle, Static, sparsify
 from sparsewire.core.criteria import DenseGradient, LayerView
 
 INTERVAL = 5
@@ -77,6 +77,7 @@ DYNAMIC_METHODS: dict[str, Method] = {
     "itop": ITOP(update_interval=INTERVAL),
     "itop-gradient": ITOP(growth="gradient", update_interval=INTERVAL, end=31),
     "gmp": GMP(update_interval=INTERVAL, end=26),
+    "granet": GraNet(update_interval=INTERVAL, end=26),
 }
 METHODS: dict[str, Method] = {"static": Static(), **DYNAMIC_METHODS}
 

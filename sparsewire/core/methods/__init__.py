@@ -11,12 +11,14 @@ transfer between data sets.
 | `RigL` | magnitude | gradient | unchanged | cosine 0.3 to 0 |
 | `ITOP` | magnitude | random or gradient | unchanged | cosine 0.5 to 0.005 |
 | `GMP` | magnitude, cubic density ramp | none | | |
+| `GraNet` | magnitude, cubic density ramp | gradient | unchanged | cosine 0.5 to 0 |
 """
 
 from sparsewire.core._validation import suggest
 from sparsewire.core.errors import InvalidArgumentError, UnknownMethodError
 from sparsewire.core.methods.base import BaseDropAndGrow, Method
 from sparsewire.core.methods.gmp import GMP
+from sparsewire.core.methods.granet import GraNet
 from sparsewire.core.methods.itop import ITOP
 from sparsewire.core.methods.rigl import RigL
 from sparsewire.core.methods.set import SET
@@ -28,6 +30,7 @@ __all__ = [
     "METHODS",
     "SET",
     "BaseDropAndGrow",
+    "GraNet",
     "Method",
     "RigL",
     "Static",
@@ -71,14 +74,14 @@ def resolve_method(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
     name = str(method).lower()
-    if name == "gmp":
+    if name in (ramps := {"gmp": "GMP", "granet": "GraNet"}):
         raise InvalidArgumentError(
-            "gradual magnitude pruning has to know when its ramp ends: pass "
-            "method=GMP(end=number_of_steps)."
+            f"{ramps[name]} prunes along a ramp and has to know when that ends: pass "
+            f"method={ramps[name]}(end=number_of_steps)."
         )
     if not isinstance(method, str) or name not in METHODS:
         raise UnknownMethodError(
-            f"unknown method {method!r}; use one of {', '.join(METHODS)}, gmp as GMP(end=...), or "
-            f"a Method object.{suggest(name, METHODS)}"
+            f"unknown method {method!r}; use one of {', '.join(METHODS)}, GMP(end=...), "
+            f"GraNet(end=...), or a Method object.{suggest(name, METHODS)}"
         )
     return METHODS[name]

@@ -46,6 +46,25 @@ class Method(ABC):
         """
         return target
 
+    def count_after(self, present: int, target: int, numel: int, step: int) -> int:
+        """Return how many connections a layer has after an update, given how many it has now.
+
+        Parameters
+        ----------
+        present : int
+            Connections before the update.
+        target, numel, step : int
+            As in `count`.
+
+        Returns
+        -------
+        int
+            What the plan has to leave: `count`, but never more than `present`, because a ramp may
+            want more than neuron pruning has left, or a layer of one's own had. Methods that add
+            connections say otherwise.
+        """
+        return min(present, self.count(target, numel, step))
+
     @abstractmethod
     def plan(
         self, layer: LayerView, target: int, step: int, generator: torch.Generator
