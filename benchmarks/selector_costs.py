@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from sparsewire import datasets
 from sparsewire.featsel import WAST, QuickSelection
+from sparsewire.featsel.training import Storage
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,21 +42,21 @@ def cpu_seconds(selector: Any, X: Any, y: Any = None) -> float:
 def madelon(epochs: int, rounds: int) -> dict[str, float]:
     """Return the median CPU time of an epoch by storage, interleaved."""
     X = datasets.load("madelon").X[:2000].astype(np.float32)
-    times: dict[str, list[float]] = {"csr": [], "masked": []}
+    times: dict[Storage, list[float]] = {"csr": [], "masked": []}
     for storage in times:  # compile
-        QuickSelection(20, epochs=1, storage=storage, random_state=0).fit(X)  # type: ignore[arg-type]
+        QuickSelection(20, epochs=1, storage=storage, random_state=0).fit(X)
     for _ in range(rounds):
         for storage, found in times.items():
-            selector = QuickSelection(20, epochs=epochs, storage=storage, random_state=0)  # type: ignore[arg-type]
+            selector = QuickSelection(20, epochs=epochs, storage=storage, random_state=0)
             found.append(cpu_seconds(selector, X) / epochs)
     return {storage: statistics.median(found) for storage, found in times.items()}
 
 
-def _growth(storage: str) -> float:
+def _growth(storage: Storage) -> float:
     X = np.random.default_rng(0).normal(size=(150, 20_000)).astype(np.float32)
-    QuickSelection(2, epochs=1, storage=storage, hidden_size=4).fit(X[:, :50])  # type: ignore[arg-type]
+    QuickSelection(2, epochs=1, storage=storage, hidden_size=4).fit(X[:, :50])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    QuickSelection(50, epochs=3, storage=storage, random_state=0).fit(X)  # type: ignore[arg-type]
+    QuickSelection(50, epochs=3, storage=storage, random_state=0).fit(X)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 

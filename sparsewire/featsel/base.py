@@ -81,9 +81,11 @@ class BaseSelector(SelectorMixin, BaseEstimator):
         RuntimeError
             If training diverges.
         """
+        for name in ("support_", "shadow_importance_"):  # of an earlier fit, should this one fail
+            self.__dict__.pop(name, None)
         X, target = self._validated(X, y)
         self._reject_booleans()
-        probing = self.n_features_to_select == "probe"
+        probing = self._probing
         if not probing:
             self.n_features_to_select_ = self._resolve_count(self.n_features_to_select)
         rows = self._rows(X)
@@ -116,6 +118,10 @@ class BaseSelector(SelectorMixin, BaseEstimator):
     def _rows(self, X: Any) -> RowScaler:
         """Return the rows to train on."""
         return RowScaler(X, None)
+
+    @property
+    def _probing(self) -> bool:
+        return self.n_features_to_select == "probe"
 
     def _reject_booleans(self) -> None:
         """Refuse True and False, which scikit-learn's own validation takes for integers."""
@@ -170,18 +176,16 @@ class BaseSelector(SelectorMixin, BaseEstimator):
         self.order_ = np.lexsort((-self.feature_importances_, constant))
         self._n_ordered = len(constant)
         if self.redundancy > 0:
-            varying = np.flatnonzero(~constant)
-            self._n_ordered = min(self.n_features_to_select_, len(varying))
-            first = varying[
-                greedy_order(
-                    X[:, varying],
-                    self.feature_importances_[varying],
-                    self._n_ordered,
-                    self.redundancy,
-                )
-            ]
+            best = self.order_[: self.n_features_to_select_]
+            # Beyond the shadows nothing is to be had, however little it has in common with others.
+            pool = np.sort(best) if self._probing else np.flatnonzero(~constant)
+            count = min(self.n_features_to_select_, len(pool))
+            importances = self.feature_importances_[pool]
+            first = pool[greedy_order(X[:, pool], importances, count, self.redundancy)]
             rest = self.order_[~np.isin(self.order_, first)]
             self.order_ = np.concatenate([first, rest])
+            if count < len(pool) or self._probing:
+                self._n_ordered = count
 
     def _rank(self) -> None:
         chosen = self.order_[: self.n_features_to_select_]
@@ -220,26 +224,28 @@ class BaseSelector(SelectorMixin, BaseEstimator):
         >>> RandomSelector(2, random_state=0).fit(X).set_n_features(0.5).transform(X).shape
         (10, 3)
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "support_")
         number: Any = n_features
-        whole = isinstance(number, int | np.integer) and number is not True and number >= 1
-        if not whole and not (isinstance(number, float) and 0 < number <= 1):
+        whole = isinstance(number, int | np.integer)
+        largest = self.n_features_in_ if whole else 1
+        sound = isinstance(number, Real) and not isinstance(number, bool)
+        if not sound or not 0 < number <= largest:
             raise InvalidArgumentError(
                 f"n_features must be an integer in [1, {self.n_features_in_}] or a share in "
                 f"(0, 1], got {n_features!r}."
             )
         count = self._resolve_count(n_features)
-        if self.redundancy > 0 and count > max(self._n_ordered, self.n_features_to_select_):
+        if count > self._n_ordered:
             raise InvalidArgumentError(
-                f"with redundancy={self.redundancy} only {self._n_ordered} features were chosen "
-                f"one by one, so {count} cannot be kept; fit with n_features_to_select={count}."
+                f"with redundancy only {self._n_ordered} features were chosen one by one, so "
+                f"{count} cannot be kept; fit with n_features_to_select={count}."
             )
         self.n_features_to_select_ = count
         self._rank()
         return self
 
     def _get_support_mask(self) -> npt.NDArray[np.bool_]:
-        check_is_fitted(self)
+        check_is_fitted(self, "support_")
         mask: npt.NDArray[np.bool_] = self.support_
         return mask
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-Floats = npt.NDArray[np.float64]
+from sparsewire.featsel.rows import Floats, column_extremes, column_moments
 
 
 def greedy_order(X: Any, importances: Floats, count: int, weight: float) -> npt.NDArray[np.intp]:
@@ -37,7 +37,7 @@ def greedy_order(X: Any, importances: Floats, count: int, weight: float) -> npt.
 
     Notes
     -----
-    Time and memory are those of `count` products of a column with X.
+    Takes `count` products of a column with X and, of a dense X, one copy in float64.
 
     Examples
     --------
@@ -60,27 +60,32 @@ def greedy_order(X: Any, importances: Floats, count: int, weight: float) -> npt.
 
 
 class _Correlation:
-    """Correlations of single columns with all, without a dense copy of a sparse matrix."""
+    """Correlations of single columns with all, without a dense copy of a sparse matrix.
+
+    Columns are divided by their largest magnitude first, so that no square overflows or vanishes.
+    """
 
     def __init__(self, X: Any) -> None:
+        n_rows = X.shape[0]
+        largest = np.maximum(*map(np.abs, column_extremes(X)))
+        scale = np.where(largest > 0, largest, 1.0)
         if sparse.issparse(X):
-            self._X = sparse.csc_array(X, dtype=np.float64)
-            self._mean = np.asarray(self._X.mean(axis=0)).ravel()
-            squares = np.asarray(self._X.multiply(self._X).sum(axis=0)).ravel()
-            norm = np.sqrt(np.maximum(squares - X.shape[0] * self._mean**2, 0))
+            self._X = sparse.csc_array(X, dtype=np.float64) @ sparse.diags_array(1 / scale)
+            self._mean, deviation = column_moments(sparse.csr_array(self._X))
+            norm = deviation * np.sqrt(n_rows)
         else:
-            wide = X.astype(np.float64)
-            self._X = wide - wide.mean(axis=0)
+            self._X = X / scale
+            self._X -= self._X.mean(axis=0)
             self._mean = np.zeros(X.shape[1])
-            norm = np.sqrt((self._X**2).sum(axis=0))
+            norm = np.sqrt(np.einsum("ij,ij->j", self._X, self._X))
         # A constant column correlates with nothing.
         self._norm = np.where(norm > 0, norm, np.inf)
 
     def with_column(self, place: int) -> Floats:
         """Return the correlation of one column with every column, shape (d,)."""
         column = self._X[:, [place]]
-        dense = column.toarray() if sparse.issparse(column) else column
-        products = np.asarray(self._X.T @ dense).ravel()
-        covariance: Floats = products - self._X.shape[0] * self._mean * self._mean[place]
+        dense = column.toarray().ravel() if sparse.issparse(column) else column.ravel()
+        centred = dense - self._mean[place]
+        covariance = np.asarray(self._X.T @ centred).ravel() - self._mean * centred.sum()
         correlation: Floats = covariance / (self._norm * self._norm[place])
         return correlation

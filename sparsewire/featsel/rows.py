@@ -79,7 +79,8 @@ class RowScaler:
         """Return the scaled rows, shape (len(index), d)."""
         batch = self._X[index]
         dense = batch.toarray() if sparse.issparse(batch) else batch
-        scaled: Floats = (dense.astype(np.float64) - self._shift) / self._factor
+        scaled: Floats = dense - self._shift
+        scaled /= self._factor
         return scaled.astype(self.dtype, copy=False)
 
     def tensor(self, index: npt.NDArray[np.int64]) -> Tensor:
@@ -102,8 +103,8 @@ def _statistics(X: Any, scale: str | None) -> Statistics:
         mean, deviation = column_moments(X)
         whole = mean.mean()
         shift = shift + whole
-        factor = factor * np.sqrt((deviation**2 + (mean - whole) ** 2).mean())
-        return shift, factor, constant
+        spread = np.sqrt((deviation**2 + (mean - whole) ** 2).mean())
+        return shift, factor * (spread if spread else 1.0), constant
     return shift, np.where(constant, 1.0, factor), constant
 
 

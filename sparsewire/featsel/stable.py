@@ -235,7 +235,8 @@ class StableSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
             "ensure_min_samples": 2,
         }
         if tags.target_tags.required:
-            return validate_data(self, X, y, **options)  # type: ignore[no-any-return]
+            X, y = validate_data(self, X, y, **options)
+            return X, y
         X = validate_data(self, X, **options)
         if y is None:
             return X, None

@@ -182,7 +182,7 @@ def count_active_inputs(layer: nn.Module) -> int:
 
 
 def _mask(layer: nn.Module) -> Tensor:
-    mask = layer._buffers.get("weight_mask")
+    mask = dict(layer.named_buffers(recurse=False)).get("weight_mask")
     assert isinstance(layer, nn.Linear)
     return torch.ones_like(layer.weight, dtype=torch.bool) if mask is None else mask
 

@@ -252,6 +252,7 @@ class WAST(BaseSparseSelector):
         >>> selector.support_.sum(), len(selector.history_["loss"])
         (np.int64(2), 3)
         """
+        self._validate_params()  # scikit-learn does so before the first call only
         self._reject_booleans()
         self._reject_what_needs_all_rows()
         memory = self._memory
@@ -273,6 +274,7 @@ class WAST(BaseSparseSelector):
                 memory.restore(run)
             self._learn(run, rows, 1)
             self._memory = Memory.of(run, seed, self._settings, moments)
+        self.__dict__.pop("shadow_importance_", None)
         self.n_features_to_select_ = count
         self.feature_importances_ = np.where(moments.constant, 0.0, run.topology.inputs.cpu())
         self._order(X, moments.constant)

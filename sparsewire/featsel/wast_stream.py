@@ -86,7 +86,7 @@ class Moments:
             elif scale == "global":
                 whole = self.mean.mean()
                 shift += whole
-                factor *= np.sqrt((variance + (self.mean - whole) ** 2).mean())
+                factor *= np.sqrt((variance + (self.mean - whole) ** 2).mean()) or 1.0
         return shift, factor, self.constant
 
 

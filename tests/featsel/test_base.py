@@ -1,5 +1,6 @@
 """Do shadows, redundancy, scaling and another number of features work as they should?"""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,32 @@ def test_an_impossible_redundancy_is_refused(redundancy: Any, X: Floats) -> None
         Spread(2, redundancy=redundancy).fit(X)
 
 
+@pytest.mark.parametrize("change", [lambda X: X * 1e160, lambda X: X * 1e-200, lambda X: X + 1e6])
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_the_greedy_order_depends_on_no_unit_and_no_offset(
+    as_sparse: bool, change: Callable[[Floats], Floats], X: Floats
+) -> None:
+    convert = sparse.csr_array if as_sparse else np.asarray
+    importances = np.linspace(1.0, 0.5, 12)
+    expected = slow_greedy(X, importances, 8, 2.0)
+    assert greedy_order(convert(change(X)), importances, 8, 2.0).tolist() == expected
+
+
+@pytest.mark.filterwarnings("ignore:2 of 14 features are constant:UserWarning")
+def test_an_order_that_is_complete_but_for_constants_allows_any_number(X: Floats) -> None:
+    with_constants = np.hstack([np.ones((120, 2)), X])
+    selector = Spread(13, redundancy=0.5).fit(with_constants)
+    for count in (2, 14, 13, 1):
+        assert selector.set_n_features(count).support_.sum() == count
+
+
+def test_what_counts_is_the_redundancy_of_the_fit(X: Floats) -> None:
+    selector = Spread(4, redundancy=0.5).fit(X)
+    selector.redundancy = 0.0
+    with pytest.raises(InvalidArgumentError, match="fit with n_features_to_select=5"):
+        selector.set_n_features(5)
+
+
 # ------------------------------------------------------------------ shadows
 
 
@@ -189,6 +216,39 @@ def test_without_any_feature_beyond_the_shadows_the_best_is_kept_with_a_warning(
 def test_another_word_than_probe_is_refused(X: Floats) -> None:
     with pytest.raises(ValueError, match="'probe'"):
         Spread("half").fit(X)
+
+
+@pytest.mark.parametrize("redundancy", [0.5, 5.0])
+def test_redundancy_keeps_nothing_that_a_shadow_beats(redundancy: float, X: Floats) -> None:
+    plain = Dependence("probe").fit(X)
+    careful = Dependence("probe", redundancy=redundancy).fit(X)
+    np.testing.assert_array_equal(careful.support_, plain.support_)
+
+
+def test_a_fit_without_shadows_forgets_those_of_an_earlier_one(X: Floats) -> None:
+    selector = Dependence("probe").fit(X)
+    assert not hasattr(selector.set_params(n_features_to_select=2).fit(X), "shadow_importance_")
+
+
+# ------------------------------------------------------------------ fits that fail
+
+
+def test_after_a_failed_fit_the_selector_is_not_fitted(X: Floats) -> None:
+    selector = Spread(2)
+    with pytest.raises(InvalidArgumentError, match="constant"):
+        selector.fit(np.ones((5, 3)))
+    with pytest.raises(NotFittedError):
+        selector.transform(X[:, :3])
+    selector.fit(X)
+    with pytest.raises(InvalidArgumentError, match="more than"):
+        selector.set_params(n_features_to_select=99).fit(X[:, :4])
+    with pytest.raises(NotFittedError):
+        selector.get_support()
+
+
+def test_all_zeros_are_called_constant_under_the_global_scale() -> None:
+    with pytest.raises(InvalidArgumentError, match="constant"):
+        small(1, scale="global").fit(np.zeros((9, 3)))
 
 
 # ------------------------------------------------------------------ another number of features

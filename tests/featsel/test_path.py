@@ -3,7 +3,7 @@
 import dataclasses
 import random
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,7 @@ def test_noise_scores_no_better_than_chance_because_test_rows_do_not_select() ->
 class Counting(RandomSelector):
     """Counts how often it is fitted, and on how many rows."""
 
-    rows: list[int] = []  # noqa: RUF012  (shared by the clones on purpose)
+    rows: ClassVar[list[int]] = []  # shared by the clones on purpose
 
     def fit(self, X: Any, y: Any = None) -> Self:
         self.rows.append(len(X))

@@ -713,3 +713,28 @@ def test_the_mean_of_five_seeds_reaches_the_measured_accuracy(
 ) -> None:
     found = [wast_accuracy(name, seed, count, sensitivity) for seed in range(5)]
     assert np.mean(found) >= at_least, found
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"n_features_to_select": -3},
+        {"n_features_to_select": 1.5},
+        {"sensitivity": 7},
+        {"noise": -3},
+        {"drop_fraction": 5},
+        {"momentum": 2},
+        {"update": "never"},
+        {"redundancy": -1},
+        {"batch_size": 0},
+        {"learning_rate": -1},
+    ],
+    ids=str,
+)
+def test_parameters_are_checked_before_every_chunk(parameters: dict[str, Any]) -> None:
+    X = np.random.default_rng(0).normal(size=(30, 6))
+    selector = WAST(2, hidden_size=10, random_state=0).partial_fit(X)
+    before = selector.support_.copy()
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        selector.set_params(**parameters).partial_fit(X)
+    np.testing.assert_array_equal(selector.support_, before)
