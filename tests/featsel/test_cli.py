@@ -427,7 +427,10 @@ def test_an_interrupt_during_training_leaves_everything_as_it_was(
     before = {path.name: path.read_bytes() for path in output.glob("*")}
     epochs = 10**6
     options = ("--target", "label", "-k", "4", "--epochs", str(epochs), "--explain", "--force")
-    command = [sys.executable, "-c", "from sparsewire.cli import main; main()", "select"]
+    # A shell lets what it starts in the background ignore the signal, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from sparsewire.cli import main; main()"
+    command = [sys.executable, "-c", code, "select"]
     with subprocess.Popen(
         [*command, str(data), "--output", str(output), *options], stderr=subprocess.PIPE
     ) as process:
