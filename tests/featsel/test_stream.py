@@ -211,7 +211,9 @@ def test_a_missing_file_and_one_of_a_single_row_are_refused(data: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_an_interrupt_between_chunks_leaves_everything_as_it_was(data: Path) -> None:
     options = ("--target", "label", "--method", "wast", "--chunk-rows", "20", "--epochs", "100000")
-    command = [sys.executable, "-c", "from sparsewire.cli import main; main()", "select"]
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from sparsewire.cli import main; main()"
+    command = [sys.executable, "-c", code, "select"]
     with subprocess.Popen(
         [*command, str(data), "-k", "4", "--output", str(data.parent / "out"), *options],
         stderr=subprocess.PIPE,
