@@ -21,7 +21,7 @@ from tqdm import tqdm
 from sparsewire.core import InvalidArgumentError
 from sparsewire.neural_network.network import connections
 from sparsewire.neural_network.parameters import BaseParameters
-from sparsewire.neural_network.progress import Checkpoint, Progress
+from sparsewire.neural_network.progress import Progress, resume, run_file, save
 from sparsewire.neural_network.training import Table, Trainer, split
 
 Array = npt.NDArray[Any]
@@ -163,14 +163,14 @@ class BaseSparseMLP(BaseParameters):
         file = None
         if self.checkpoint is not None:
             parameters = {**self.get_params(deep=False), "checkpoint": None, "verbose": None}
-            file = Checkpoint.of(self.checkpoint, parameters, table)
-            progress = file.load(trainer)
+            file = run_file(self.checkpoint, parameters, table)
+            progress = resume(file, trainer)
         name, done = type(self).__name__, len(progress.losses)
         with tqdm(total=goal, initial=done, desc=name, disable=not self.verbose) as bar:
             while len(progress.losses) < goal and progress.stale <= self.n_iter_no_change:
                 self._run_epoch(trainer, progress, table)
                 if file is not None:
-                    file.save(trainer, progress)
+                    save(file, trainer, progress)
                 bar.set_postfix(loss=f"{progress.losses[-1]:.4g}", refresh=False)
                 bar.update()
         if self.early_stopping and progress.best is not None:

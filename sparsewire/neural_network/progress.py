@@ -8,12 +8,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import joblib
 
-from sparsewire.core import CheckpointError, checkpoint
+from sparsewire.core.run_file import RunFile
 from sparsewire.neural_network.training import Table, Trainer
 
 
@@ -60,66 +59,22 @@ class Progress:
         self.stale = 0 if improved else self.stale + 1
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The file of a run, and what the run is.
+def run_file(path: str | os.PathLike[str], parameters: Mapping[str, Any], table: Table) -> RunFile:
+    """Return the file of a run with these parameters and data."""
+    digests = {"X": joblib.hash(table.X), "y": joblib.hash(table.target.numpy())}
+    return RunFile.of(path, parameters, **digests)
 
-    Parameters
-    ----------
-    path : path
-        The file.
-    identity : dict of str to str
-        What must be equal for a run to be continued.
-    """
 
-    path: Path
-    identity: dict[str, str]
+def resume(file: RunFile, trainer: Trainer) -> Progress:
+    """Continue the run of the file, if there is one."""
 
-    @classmethod
-    def of(
-        cls, path: str | os.PathLike[str], parameters: Mapping[str, Any], table: Table
-    ) -> "Checkpoint":
-        """Describe a run by its parameters and its data."""
-        identity = {name: repr(value) for name, value in sorted(parameters.items())}
-        # By content: the folds of a cross-validation have one shape.
-        data = {"X": joblib.hash(table.X), "y": joblib.hash(table.target.numpy())}
-        return cls(Path(path), identity | data)
-
-    def load(self, trainer: Trainer) -> Progress:
-        """Continue the run of the file, if there is one.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged or belongs to another run.
-        """
-        if not self.path.exists():
-            return Progress()
-        try:
-            content = checkpoint.load(self.path, trainer.handle)
-            trainer.handle.verify()
-            self._check(content.get("identity"))
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"{self.path} cannot be continued: {error} Delete the file to start afresh, or "
-                "name another one."
-            ) from error
+    def restore(content: dict[str, Any]) -> Progress:
         trainer.epoch = content["epoch"]
         return Progress(**content["progress"])
 
-    def _check(self, found: object) -> None:
-        if not isinstance(found, dict) or found.keys() != self.identity.keys():
-            raise CheckpointError("it was not written by this estimator.")
-        for name, value in self.identity.items():
-            if found[name] != value:
-                raise CheckpointError(f"its run has {name} = {found[name]}, this one {value}.")
+    return file.load(trainer.handle, restore) or Progress()
 
-    def save(self, trainer: Trainer, progress: Progress) -> None:
-        """Write the run as it is after an epoch, atomically."""
-        checkpoint.save(
-            self.path,
-            trainer.handle,
-            identity=self.identity,
-            epoch=trainer.epoch,
-            progress=vars(progress),
-        )
+
+def save(file: RunFile, trainer: Trainer, progress: Progress) -> None:
+    """Write the run as it is after an epoch."""
+    file.save(trainer.handle, epoch=trainer.epoch, progress=vars(progress))

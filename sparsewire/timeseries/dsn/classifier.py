@@ -21,7 +21,7 @@ from sparsewire.timeseries.dsn.costs import Flops, count_flops
 from sparsewire.timeseries.dsn.network import DSNNetwork
 from sparsewire.timeseries.dsn.parameters import DSNParameters, resolve_device
 from sparsewire.timeseries.dsn.preparation import Preparation, Series
-from sparsewire.timeseries.dsn.training import RunFile, Trainer, logits, train
+from sparsewire.timeseries.dsn.training import Trainer, logits, run_file, train
 from sparsewire.timeseries.panel import Panel, is_table, to_panel
 
 Array = npt.NDArray[Any]
@@ -189,7 +189,7 @@ class DSNClassifier(ClassifierMixin, DSNParameters):
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in _ALIKE}
         file = None
         if self.checkpoint is not None:
-            file = RunFile.of(self.checkpoint, parameters, data)
+            file = run_file(self.checkpoint, parameters, data)
         progress = train(trainer, patience=self.patience, file=file, verbose=int(self.verbose))
         self.classes_ = classes
         self.history_ = progress.history

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -24,12 +23,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from sparsewire.core import (
-    CheckpointError,
     NonFiniteError,
     SparsityHandle,
     TrainingDivergedError,
-    checkpoint,
 )
+from sparsewire.core.run_file import RunFile
 from sparsewire.timeseries.dsn.network import DSNNetwork
 from sparsewire.timeseries.dsn.preparation import Series
 
@@ -264,68 +262,20 @@ class Trainer:
         )
 
 
-@dataclass(frozen=True)
-class RunFile:
-    """The file of a run, and what the run is.
+def run_file(
+    path: str | os.PathLike[str], parameters: Mapping[str, Any], data: Labelled
+) -> RunFile:
+    """Return the file of a run with these parameters and data."""
+    content = joblib.hash((data.series.values, data.series.lengths, data.target))
+    return RunFile.of(path, parameters, data=str(content))
 
-    Attributes
-    ----------
-    path : Path
-        The file.
-    identity : dict of str to str
-        What must be equal for a run to be continued.
-    """
 
-    path: Path
-    identity: dict[str, str]
-
-    @classmethod
-    def of(
-        cls, path: str | os.PathLike[str], parameters: Mapping[str, Any], data: Labelled
-    ) -> "RunFile":
-        """Describe a run by its parameters and the contents of its data."""
-        identity = {name: repr(value) for name, value in sorted(parameters.items())}
-        content = joblib.hash((data.series.values, data.series.lengths, data.target))
-        return cls(Path(path), identity | {"data": str(content)})
-
-    def load(self, trainer: Trainer) -> Progress:
-        """Continue the run of the file, if there is one.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged or belongs to another run.
-        """
-        if not self.path.exists():
-            return Progress()
-        try:
-            content = checkpoint.load(self.path, trainer.handle)
-            trainer.handle.verify()
-            self._check(content.get("identity"))
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"{self.path} cannot be continued: {error} Delete the file to start afresh, or "
-                "name another one."
-            ) from error
+def _resume(file: RunFile, trainer: Trainer) -> Progress:
+    def restore(content: dict[str, Any]) -> Progress:
         trainer.epoch = content["epoch"]
         return Progress(**content["progress"])
 
-    def _check(self, found: object) -> None:
-        if not isinstance(found, dict) or found.keys() != self.identity.keys():
-            raise CheckpointError("it was not written by DSNClassifier.")
-        for name, value in self.identity.items():
-            if found[name] != value:
-                raise CheckpointError(f"its run has {name} = {found[name]}, this one {value}.")
-
-    def save(self, trainer: Trainer, progress: Progress) -> None:
-        """Write the run as it is after an epoch, atomically."""
-        checkpoint.save(
-            self.path,
-            trainer.handle,
-            identity=self.identity,
-            epoch=trainer.epoch,
-            progress=vars(progress),
-        )
+    return file.load(trainer.handle, restore) or Progress()
 
 
 def train(
@@ -349,7 +299,7 @@ def train(
     Progress
         Of the whole run.
     """
-    progress = Progress() if file is None else file.load(trainer)
+    progress = Progress() if file is None else _resume(file, trainer)
     total = trainer.n_epochs
     with tqdm(total=total, initial=trainer.epoch, desc="DSNClassifier", disable=not verbose) as bar:
         while trainer.epoch < total and (
@@ -357,7 +307,7 @@ def train(
         ):
             progress.add(trainer, trainer.run_epoch())
             if file is not None:
-                file.save(trainer, progress)
+                file.save(trainer.handle, epoch=trainer.epoch, progress=vars(progress))
             bar.set_postfix(loss=f"{progress.history['loss'][-1]:.4g}", refresh=False)
             bar.update()
     trainer.network.load_state_dict(progress.best)

@@ -22,11 +22,11 @@ from sparsewire.timeseries.forecasting.preparation import Preparation, training_
 from sparsewire.timeseries.forecasting.training import (
     LOSSES,
     Progress,
-    RunFile,
     Trainer,
     check_outputs,
     forecast,
     residuals,
+    run_file,
     train,
 )
 from sparsewire.timeseries.forecasting.windows import spread
@@ -180,7 +180,7 @@ class SparseForecaster(ForecasterParameters):
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in _ALIKE}
         file = None
         if self.checkpoint is not None:
-            file = RunFile.of(self.checkpoint, parameters, (history.values, history.times))
+            file = run_file(self.checkpoint, parameters, (history.values, history.times))
         progress = train(
             trainer,
             max_epochs=int(self.max_epochs),

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -25,14 +24,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from sparsewire.core import (
-    CheckpointError,
     GraNet,
     InvalidArgumentError,
     NonFiniteError,
     SparsityHandle,
     TrainingDivergedError,
-    checkpoint,
 )
+from sparsewire.core.run_file import RunFile
 from sparsewire.timeseries.forecasting.windows import Batch, Rows, Windows
 from sparsewire.timeseries.pals import PALS
 
@@ -255,70 +253,24 @@ class Trainer:
         self.handle.verify()
 
 
-@dataclass(frozen=True)
-class RunFile:
-    """The file of a run, and what the run is.
+def run_file(path: str | os.PathLike[str], parameters: Mapping[str, Any], data: object) -> RunFile:
+    """Return the file of a run with these parameters and data."""
+    return RunFile.of(path, parameters, data=str(joblib.hash(data)))
 
-    Attributes
-    ----------
-    path : Path
-        The file.
-    identity : dict of str to str
-        What must be equal for a run to be continued.
-    """
 
-    path: Path
-    identity: dict[str, str]
-
-    @classmethod
-    def of(
-        cls, path: str | os.PathLike[str], parameters: Mapping[str, Any], data: object
-    ) -> "RunFile":
-        """Describe a run by its parameters and the contents of its data."""
-        identity = {name: repr(value) for name, value in sorted(parameters.items())}
-        return cls(Path(path), identity | {"data": str(joblib.hash(data))})
-
-    def load(self, trainer: Trainer) -> Progress:
-        """Continue the run of the file, if there is one.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged or belongs to another run.
-        """
-        if not self.path.exists():
-            return Progress()
-        try:
-            content = checkpoint.load(self.path, trainer.handle)
-            trainer.handle.verify()
-            self._check(content.get("identity"))
-            if trainer.pals is not None:
-                trainer.pals.load_state_dict(content["pals"])
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"{self.path} cannot be continued: {error} Delete the file to start afresh, or "
-                "name another one."
-            ) from error
+def _resume(file: RunFile, trainer: Trainer) -> Progress:
+    def restore(content: dict[str, Any]) -> Progress:
+        if trainer.pals is not None:
+            trainer.pals.load_state_dict(content["pals"])
         trainer.epoch = content["epoch"]
         return Progress(**content["progress"])
 
-    def _check(self, found: object) -> None:
-        if not isinstance(found, dict) or found.keys() != self.identity.keys():
-            raise CheckpointError("it was not written by SparseForecaster.")
-        for name, value in self.identity.items():
-            if found[name] != value:
-                raise CheckpointError(f"its run has {name} = {found[name]}, this one {value}.")
+    return file.load(trainer.handle, restore) or Progress()
 
-    def save(self, trainer: Trainer, progress: Progress) -> None:
-        """Write the run as it is after an epoch, atomically."""
-        checkpoint.save(
-            self.path,
-            trainer.handle,
-            identity=self.identity,
-            epoch=trainer.epoch,
-            progress=vars(progress),
-            pals=None if trainer.pals is None else trainer.pals.state_dict(),
-        )
+
+def _save(file: RunFile, trainer: Trainer, progress: Progress) -> None:
+    pals = None if trainer.pals is None else trainer.pals.state_dict()
+    file.save(trainer.handle, epoch=trainer.epoch, progress=vars(progress), pals=pals)
 
 
 def train(
@@ -345,7 +297,7 @@ def train(
     Progress
         Of the whole run.
     """
-    progress = Progress() if file is None else file.load(trainer)
+    progress = Progress() if file is None else _resume(file, trainer)
     bar = tqdm(
         total=max_epochs, initial=trainer.epoch, desc="SparseForecaster", disable=not verbose
     )
@@ -353,7 +305,7 @@ def train(
         while trainer.epoch < max_epochs and not _is_enough(trainer, progress, patience):
             progress.add(trainer, trainer.run_epoch())
             if file is not None:
-                file.save(trainer, progress)
+                _save(file, trainer, progress)
             loss, sparsity = (progress.history[k][-1] for k in ("validation_loss", "sparsity"))
             bar.set_postfix(validation=f"{loss:.4g}", sparsity=f"{sparsity:.0%}", refresh=False)
             bar.update()

@@ -10,13 +10,15 @@ Liu, Mocanu & Pechenizkiy (2019). Intrinsically sparse long short-term memory ne
 arXiv:1901.09208.
 """
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from sparsewire.core._validation import check_fraction, check_integer
 from sparsewire.core.errors import InvalidArgumentError
 
 
-class BaseRecurrent(nn.Module):
+class BaseRecurrent(nn.Module, ABC):
     """A recurrent stack with a linear head."""
 
     rnn: nn.LSTM | nn.GRU
@@ -44,8 +46,8 @@ class BaseRecurrent(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(n_units, steps * n_outputs)
 
-    def _stack(self, n_units: int, n_layers: int, dropout: float) -> nn.LSTM | nn.GRU:
-        raise NotImplementedError
+    @abstractmethod
+    def _stack(self, n_units: int, n_layers: int, dropout: float) -> nn.LSTM | nn.GRU: ...
 
     def forward(self, x: Tensor) -> Tensor:
         """Map series to scores of classes or to a forecast.
