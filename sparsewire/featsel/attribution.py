@@ -44,7 +44,7 @@ from sparsewire.featsel.training import (
     resolve_storage,
     uniform,
 )
-from sparsewire.featsel.validation import LabelledRows, split_rows
+from sparsewire.featsel.validation import LabelledRows, hold_out
 
 MEASURE_EVERY = 4
 """Batches of an epoch per measurement of the importances, counted back from its last batch."""
@@ -247,7 +247,7 @@ class AttributionSelector(SupervisedSelector):
     def _train(self, rows: RowScaler, y: npt.NDArray[Any] | None, seed: int) -> Floats:
         assert y is not None
         device = resolve_device(self.device)
-        learnt, held_out = split_rows(y, float(self.validation_fraction), seeded(seed, "split"))
+        learnt, held_out = hold_out(y, float(self.validation_fraction), seeded(seed, "split"))
         batch_size = min(int(self.batch_size), len(learnt))
         steps_per_epoch = math.ceil(len(learnt) / batch_size)
         network = self._network(rows.shape[1])

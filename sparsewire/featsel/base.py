@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sparsewire.core import InvalidArgumentError
 from sparsewire.featsel.probe import with_shadows
+from sparsewire.featsel.ranking import ranked
 from sparsewire.featsel.redundancy import greedy_order
 from sparsewire.featsel.rows import Floats, RowScaler
 from sparsewire.featsel.training import Storage, Training
@@ -188,12 +189,7 @@ class BaseSelector(SelectorMixin, BaseEstimator):
                 self._n_ordered = count
 
     def _rank(self) -> None:
-        chosen = self.order_[: self.n_features_to_select_]
-        self.support_ = np.zeros(self.n_features_in_, dtype=bool)
-        self.support_[chosen] = True
-        self.ranking_ = np.ones(self.n_features_in_, dtype=np.int64)
-        rest = self.order_[self.n_features_to_select_ :]
-        self.ranking_[rest] = np.arange(2, len(rest) + 2)
+        self.support_, self.ranking_ = ranked(self.order_, self.n_features_to_select_)
 
     def set_n_features(self, n_features: int | float) -> Self:
         """Keep another number of features without fitting again.

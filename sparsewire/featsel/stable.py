@@ -23,6 +23,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sparsewire.core import InvalidArgumentError
+from sparsewire.featsel.ranking import ranked
 from sparsewire.featsel.stability import selection_stability
 
 Floats = npt.NDArray[np.float64]
@@ -208,12 +209,7 @@ class StableSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self.n_features_to_select_ = _resolve_count(n_features, self.n_features_in_)
-        chosen = self.order_[: self.n_features_to_select_]
-        rest = self.order_[self.n_features_to_select_ :]
-        self.support_ = np.zeros(self.n_features_in_, dtype=bool)
-        self.support_[chosen] = True
-        self.ranking_ = np.ones(self.n_features_in_, dtype=np.int64)
-        self.ranking_[rest] = np.arange(2, len(rest) + 2)
+        self.support_, self.ranking_ = ranked(self.order_, self.n_features_to_select_)
         return self
 
     def _validate(self, X: Any, y: Any) -> tuple[Any, npt.NDArray[Any] | None]:

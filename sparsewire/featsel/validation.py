@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from sparsewire.featsel.rows import RowScaler
 
 
-def split_rows(
+def hold_out(
     y: npt.NDArray[np.int64], fraction: float, generator: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split rows at random into rows to learn from and rows to validate on.
@@ -39,7 +39,7 @@ def split_rows(
     Examples
     --------
     >>> y = np.array([0, 0, 1, 1, 1, 1])
-    >>> learnt, held_out = split_rows(y, 0.5, np.random.default_rng(0))
+    >>> learnt, held_out = hold_out(y, 0.5, np.random.default_rng(0))
     >>> sorted(y[held_out].tolist())
     [0, 1, 1]
     """

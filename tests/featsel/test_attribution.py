@@ -24,7 +24,7 @@ from sparsewire.featsel.attribution import MEASURE_EVERY, AttributionSelector, s
 from sparsewire.featsel.input_gradients import absolute_gradients, class_gradients, input_strength
 from sparsewire.featsel.mlp import MLP
 from sparsewire.featsel.rows import shuffled_batches
-from sparsewire.featsel.validation import split_rows
+from sparsewire.featsel.validation import hold_out
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -236,7 +236,7 @@ def test_a_fit_equals_a_reference_in_plain_loops(
     for mask, layer in zip(masks, selector.connections_, strict=True):
         mask.T[layer.nonzero()] = True
     reference = _Reference(masks, seed)
-    learnt, held_out = split_rows(y, validation_fraction, seeded(seed, "split"))
+    learnt, held_out = hold_out(y, validation_fraction, seeded(seed, "split"))
     order = seeded(seed, "order")
     rows, labels = torch.from_numpy(X), torch.from_numpy(y)
     total, lowest, expected = torch.zeros(N_FEATURES), math.inf, torch.zeros(N_FEATURES)
@@ -331,7 +331,7 @@ def test_a_split_is_complete_and_gives_every_class_its_share(
     classes: list[int], fraction: float, seed: int
 ) -> None:
     y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(classes)), classes))
-    learnt, held_out = split_rows(y, fraction, np.random.default_rng(seed))
+    learnt, held_out = hold_out(y, fraction, np.random.default_rng(seed))
     assert sorted([*learnt, *held_out]) == list(range(len(y)))
     assert len(held_out) == math.floor(len(y) * fraction)
     for label, count in enumerate(classes):
@@ -347,7 +347,7 @@ def test_a_class_of_one_member_makes_the_split_unstratified_with_a_warning(
         selector = small().fit(X, y)
     assert selector.classes_.tolist() == [0, 1, 2]
     with pytest.warns(UserWarning, match="one member only"):
-        _, held_out = split_rows(y, 0.2, np.random.default_rng(0))
+        _, held_out = hold_out(y, 0.2, np.random.default_rng(0))
     assert len(held_out) == 12
     small(validation_fraction=0.0).fit(X, y)  # nothing to split, nothing to warn of
 
