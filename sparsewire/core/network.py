@@ -17,7 +17,7 @@ from sparsewire.core.budget import LayerShape
 from sparsewire.core.criteria import weak_inputs
 from sparsewire.core.errors import CheckpointError, TopologyError
 from sparsewire.core.methods import Method
-from sparsewire.core.optimizer import state_tensors
+from sparsewire.core.optimizer import state_tensors, warm_second_moments_
 from sparsewire.core.ranking import random_subset
 from sparsewire.core.storage import Store
 from sparsewire.core.topology import LayerPlan, Plan, check
@@ -142,6 +142,9 @@ class SparseNetwork:
         """
         plan = self._plan(step)
         self._commit(plan.layers, optimizer)
+        if self.method.warm_start:
+            for store in self.stores:
+                warm_second_moments_(store, optimizer)
         for layer in plan.layers:
             self.dropped[layer.name] += layer.dropped.numel()
             self.grown[layer.name] += layer.grown.numel()

@@ -31,6 +31,7 @@ from sparsewire.core.storage import Store
 
 Closure = Callable[[], Any]
 
+_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
 _ZERO_TO_ZERO = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, NAdam, RAdam, ASGD)
 
 
@@ -101,6 +102,24 @@ def state_tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
         for value in state.values()
         if isinstance(value, Tensor) and value.shape == parameter.shape
     ]
+
+
+def second_moments(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
+    """Return the tensors of which Adam and RMSprop take the square root."""
+    state = optimizer.state.get(parameter, {})
+    return [state[name] for name in _SECOND_MOMENTS if name in state]
+
+
+def warm_second_moments_(store: Store, optimizer: Optimizer) -> None:
+    """Set second moments of connections that are exactly 0 to the mean of the others.
+
+    Zero are those of new connections, and of such as have never had a gradient.
+    """
+    for moment in second_moments(optimizer, store.weight):
+        known = torch.count_nonzero(moment)
+        if known:
+            moment.copy_(torch.where(moment == 0, moment.sum() / known, moment))
+            store.zero_inactive_(moment)
 
 
 def check_state(

@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from sparsewire.core.optimizer import second_moments
 from sparsewire.core.storage import Store
 
-_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
 _WORTH_IT = 2**13
 """Weights from which the detour is faster."""
 
@@ -48,11 +48,10 @@ class FastRoots:
         if any(group.get("fused") for group in optimizer.param_groups):
             return
         self._changed = [
-            (store, state[key])
+            (store, moment)
             for store in self._stores
-            if store.weight.is_cpu and (state := optimizer.state.get(store.weight))
-            for key in _SECOND_MOMENTS
-            if key in state
+            if store.weight.is_cpu
+            for moment in second_moments(optimizer, store.weight)
         ]
         for store, moment in self._changed:
             moment.add_(self._where_missing(store))

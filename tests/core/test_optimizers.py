@@ -1,13 +1,22 @@
 """Does every optimizer of PyTorch train a sparse network exactly as it should?"""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsewire.core import ITOP, SET, Method, RigL, SparsityHandle, UnsupportedError, sparsify
+from sparsewire.core import (
+    ITOP,
+    SET,
+    Method,
+    RigL,
+    SparseLinear,
+    SparsityHandle,
+    UnsupportedError,
+    sparsify,
+)
 from sparsewire.core.schedule import Constant
 from tests.core.helpers import (
     INTERVAL,
@@ -240,6 +249,62 @@ def test_first_adam_update_of_a_grown_weight_is_that_of_zeroed_moments_late_in_t
     optimizer.step()
     update = (model.layer.weight.detach() - start)[grown].abs() / lr
     torch.testing.assert_close(update, torch.full_like(update, 0.1 / 0.001**0.5), rtol=1e-3, atol=0)
+
+
+class WarmSET(SET):
+    """Second moments of new connections begin at the mean of the others."""
+
+    @property
+    def warm_start(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("storage", ["masked", "csr"])
+@pytest.mark.parametrize("name", ["adam", "amsgrad", "rmsprop"])
+def test_second_moments_of_new_connections_may_begin_at_the_mean_of_the_others(
+    name: str, storage: Literal["masked", "csr"]
+) -> None:
+    model = nn.Sequential(nn.Linear(20, 30, bias=False))
+    optimizer: torch.optim.Optimizer = {
+        "adam": torch.optim.Adam(model.parameters()),
+        "amsgrad": torch.optim.Adam(model.parameters(), amsgrad=True),
+        "rmsprop": torch.optim.RMSprop(model.parameters(), momentum=0.9),
+    }[name]
+    method = WarmSET(drop_fraction=0.3, update_interval=2)
+    handle = sparsify(model, optimizer, density=0.3, method=method, storage=storage)
+    x = torch.randn(16, 20, generator=torch.Generator().manual_seed(0))
+    moments = {"adam": 1, "amsgrad": 2, "rmsprop": 1}[name]
+    for step in (1, 2):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        if step == 2:
+            before = handle.masks()
+        optimizer.step()
+    (weight,) = model.parameters()
+    (mask,), (old,) = handle.masks().values(), before.values()
+    new = mask & ~old
+    assert int(new.sum()) > 0
+    state = optimizer.state[weight]
+    dense = {key: densely(value, model) for key, value in state.items() if value.numel() > 1}
+    seconds = [key for key in dense if key in ("exp_avg_sq", "max_exp_avg_sq", "square_avg")]
+    assert len(seconds) == moments
+    for key, value in dense.items():
+        assert int(torch.count_nonzero(value[~mask])) == 0
+        if key in seconds:
+            mean = value[mask & old].mean()
+            torch.testing.assert_close(value[new], mean.expand(int(new.sum())))
+        else:
+            assert int(torch.count_nonzero(value[new])) == 0
+
+
+def densely(values: Tensor, model: nn.Module) -> Tensor:
+    """Put what the optimizer keeps of the connections into the dense matrix."""
+    twin = copy.deepcopy(model)
+    (weight,) = twin.parameters()
+    weight.data.copy_(values)
+    layer = twin.get_submodule("0")
+    dense = layer.to_dense().weight if isinstance(layer, SparseLinear) else weight
+    return dense.detach()
 
 
 def regrowing(method: Method) -> tuple[SparsityHandle, Tensor]:

@@ -27,6 +27,15 @@ class Method(ABC):
         """Whether updates look at the dense gradient."""
         return False
 
+    @property
+    def warm_start(self) -> bool:
+        """Whether second moments of new connections begin at the mean of the others, not at 0.
+
+        From 0, at a late step, Adam's first update is (1 - beta1) / sqrt(1 - beta2) = 3.2 times
+        the learning rate, and the next ones are larger still.
+        """
+        return False
+
     def count(self, target: int, numel: int, step: int) -> int:
         """Return how many connections a layer has right after `step`.
 
