@@ -57,8 +57,8 @@ class PALS:
         Below the first the network always shrinks; the second it does not exceed (paper).
     mode : {"robust", "reference"}, default "robust"
         "reference" decides as the paper does. "robust" smooths the loss, never expands below
-        `min_sparsity` once that is reached, and never shrinks beyond `max_sparsity`, which the
-        paper's updates overshoot.
+        `min_sparsity` once that is reached, never shrinks beyond `max_sparsity`, which the paper's
+        updates overshoot, and begins second moments of Adam at the mean for new connections.
     denominator : {"maskable", "all"} or None, default None
         What sparsity is a share of: the weights of the sparsified layers, or all parameters that
         are trained, of which the paper counts biases and normalisation as if pruned. None is
@@ -141,6 +141,7 @@ class PALS:
             end=freeze_step(total_steps, interval, freeze_at),
             update_interval=interval,
             prune_factor=prune_factor,
+            warm=mode == "robust",
         )
         self.handle = sparsify(
             model,
