@@ -4,9 +4,10 @@ Parameters, checks of what comes in, and what is reported. How a sample is judge
 decided in the modules beside this one.
 """
 
+import copy
 import os
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -15,8 +16,8 @@ from tqdm import tqdm
 from sparsewire.core.errors import CheckpointError, InvalidArgumentError
 from sparsewire.timeseries.change_points import storage
 from sparsewire.timeseries.change_points.network import Floats
-from sparsewire.timeseries.change_points.parameters import ALACPDParameters
-from sparsewire.timeseries.change_points.samples import as_samples, complete
+from sparsewire.timeseries.change_points.parameters import ALACPDParameters, one_of
+from sparsewire.timeseries.change_points.samples import Missing, as_samples, complete
 from sparsewire.timeseries.change_points.stream import ChangeEvent, Stream
 
 
@@ -61,6 +62,11 @@ class ALACPD(ALACPDParameters):
         Samples that the autoregressive path sees (reference).
     n_units : int, default 20
         Hidden units of encoder and decoder (reference).
+    density : float or None, default None
+        Share of the input and recurrent weights of the LSTMs' gates that are connections, in
+        (0, 1], spread over the gates by Erdős–Rényi. SET replaces three tenths of each gate's
+        between the passes over the warm-up block and after every change, before adapting to it.
+        None makes all gates dense (reference). The arrays stay as large and as fast as dense ones.
     skips : sequence of int, default (3, 5, 7)
         One member for each: how many steps its LSTMs look back (reference). A skip of `window` or
         more sees nothing but zeros.
@@ -102,7 +108,7 @@ class ALACPD(ALACPDParameters):
     missing : {"raise", "hold", "skip"}, default "raise"
         What is done with NaN: refuse it, repeat the channel's last value, or leave the sample out.
     random_state : int, RandomState or None, default None
-        Seed of the initial weights; there is no other randomness.
+        Seed of initial weights and of connections; there is no other randomness.
     verbose : int, default 0
         1 shows a progress bar of `predict` on standard error.
 
@@ -176,7 +182,7 @@ class ALACPD(ALACPDParameters):
         auto = self.threshold_low == "auto"
         stream.warm_up(filled[kept], np.flatnonzero(kept), len(samples), auto=auto)
         self.n_features_in_ = samples.shape[1]
-        self._stream = stream
+        self._stream, self._fitted_with = stream, copy.deepcopy(self.get_params(deep=False))
         return self
 
     def update(self, X: Any) -> list[ChangeEvent]:
@@ -207,7 +213,8 @@ class ALACPD(ALACPDParameters):
     def _advance(self, samples: Floats) -> list[tuple[int, float, ChangeEvent | None]]:
         """Take in samples; return index and score of those that were judged, and changes."""
         stream, found = self._stream, []
-        filled, kept = complete(samples, self.missing, stream.last)
+        missing = one_of("missing", self.missing, get_args(Missing))
+        filled, kept = complete(samples, missing, stream.last)
         hidden = not self.verbose or len(samples) == 1
         for sample, use in zip(tqdm(filled, desc="samples", disable=hidden), kept, strict=True):
             if not use:
@@ -241,6 +248,8 @@ class ALACPD(ALACPDParameters):
         """
         samples = as_samples(X)
         n_init = self._warm_up_length(len(samples), self._new_stream(samples.shape[1], 0))
+        if self.missing == "raise":
+            complete(samples, self.missing, None)  # before what was fitted is forgotten
         self.fit(samples[:n_init])
         found = self._advance(samples[n_init:])
         scores = np.full(len(samples), np.nan)
@@ -295,6 +304,21 @@ class ALACPD(ALACPDParameters):
         """
         return self.detect(X).scores
 
+    def reset(self) -> Self:
+        """Forget the stream and all that was learned from it; the parameters stay.
+
+        To go back to the end of the warm-up block instead, keep ``copy.deepcopy`` of the detector,
+        or a file.
+
+        Returns
+        -------
+        self
+            As it was before `fit`.
+        """
+        for name in ("_stream", "_fitted_with", "n_features_in_"):
+            self.__dict__.pop(name, None)
+        return self
+
     # Attributes of the stream
 
     @property
@@ -335,7 +359,9 @@ class ALACPD(ALACPDParameters):
             File, replaced if it exists, atomically.
         """
         stream = self._fitted()
-        storage.save(path, self.get_params(deep=False), stream.arrays())
+        # What was changed since takes effect at the next `fit`, but for these.
+        live = {"missing": self.missing, "verbose": self.verbose}
+        storage.save(path, {**self._fitted_with, **live}, stream.arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -365,5 +391,5 @@ class ALACPD(ALACPDParameters):
             raise CheckpointError(f"{path} is damaged: {error}") from error
         stream.set_arrays(arrays)
         self.n_features_in_ = n_channels
-        self._stream = stream
+        self._stream, self._fitted_with = stream, copy.deepcopy(parameters)
         return self

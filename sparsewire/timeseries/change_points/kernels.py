@@ -20,10 +20,16 @@ import numpy as np
 from numba import njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_FAST = {"contract", "reassoc", "nsz"}
 # Sums may be reordered, which vectorises them; the order is the same at every call.
 _jit = cast(
+    "Callable[[_Function], _Function]", njit(cache=True, error_model="numpy", fastmath=_FAST)
+)
+# For functions too large to be inlined unasked. As functions they would be linked to machine code
+# with another order in the process that compiles them than in those that load it from the cache.
+_inlined = cast(
     "Callable[[_Function], _Function]",
-    njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}),
+    njit(forceinline=True, error_model="numpy", fastmath=_FAST),
 )
 
 
@@ -89,7 +95,7 @@ def _hard_sigmoid(value: float) -> float:
     return min(1.0, max(0.0, 0.2 * value + 0.5))
 
 
-@_jit
+@_inlined
 def _cell_forward(parts: Any, skip: int, inputs: Any, trail: Any) -> None:
     """Run a skip-LSTM over its inputs; `trail` keeps what the way back needs.
 
@@ -145,7 +151,7 @@ def _step_back(t: int, s: float, trail: Any, dh: Any, dcell: Any, dz: Any, dlook
     return ds
 
 
-@_jit
+@_inlined
 def _cell_backward(
     parts: Any, dparts: Any, skip: int, inputs: Any, trail: Any, dh: Any, dinput: Any
 ) -> None:
@@ -182,7 +188,7 @@ def _trail(steps: int, units: int) -> Any:
     return np.empty(shape), np.empty(shape), np.empty(shape), gates, np.empty(shape)
 
 
-@_jit
+@_inlined
 def _reconstruct(
     parts: Any, skip: int, observed: Any, lags: Any, first: Any, second: Any, error: Any
 ) -> float:
@@ -205,7 +211,7 @@ def _reconstruct(
     return loss / len(error)
 
 
-@_jit
+@_inlined
 def _gradient(
     parts: Any, dparts: Any, skip: int, observed: Any, lags: Any, first: Any, second: Any, derr: Any
 ) -> None:
@@ -305,7 +311,14 @@ def gradients(members: Any, skips: Any, units: int, observed: Any, lags: Any) ->
 
 @_jit
 def descend(
-    members: Any, skips: Any, units: int, observed: Any, lags: Any, order: Any, rate: float
+    members: Any,
+    active: Any,
+    skips: Any,
+    units: int,
+    observed: Any,
+    lags: Any,
+    order: Any,
+    rate: float,
 ) -> None:
     """Train every member in place by stochastic gradient descent, one window after the other.
 
@@ -316,6 +329,8 @@ def descend(
     ----------
     members, skips, units, observed, lags
         As in `losses`.
+    active : ndarray of bool of shape (n_members, n_parameters) or (n_members, 0)
+        False for parameters that stay as they are; without columns all are trained.
     order : ndarray of int64 of shape (n_steps,)
         Which window is learned from at each step.
     rate : float
@@ -334,6 +349,9 @@ def descend(
             _reconstruct(parts, skips[m], observed[n], lags[n], first, second, error)
             error *= 2.0 / len(error)
             _gradient(parts, dparts, skips[m], observed[n], lags[n], first, second, error)
+            for j in range(active.shape[1]):
+                if not active[m, j]:
+                    flat[j] = 0.0
             step = rate / max(1.0, rate * _curvature(second[0], lags[n], channels))
             for j in range(len(member)):
                 member[j] -= step * flat[j]

@@ -2,7 +2,8 @@
 
 An `Ensemble` of auto-encoders that differ in how far their skip-LSTMs look back. Each reconstructs
 the present window from its own code and from samples that lie `gap` steps before. All parameters of
-a member are one row of an array, so a state is saved, copied and compared as one array.
+a member are one row of an array, so a state is saved, copied and compared as one array. Which of
+them exist in a sparse ensemble is decided in `sparsewire.timeseries.change_points.topology`.
 
 References
 ----------
@@ -11,13 +12,15 @@ neural network approach; arXiv:2207.03932.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sparsewire.timeseries.change_points import kernels
+from sparsewire.timeseries.change_points.topology import Arrays, Gates, Topology
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,6 +47,8 @@ class Shape:
         Whether every sample of a window is explained by the samples that lie `gap` steps before
         that sample. The reference pairs them in reverse order, so that the oldest sample of a
         window is among its own lags.
+    density : float or None, default None
+        Share of the gates' input and recurrent weights that are connections; None if all are.
 
     Examples
     --------
@@ -59,6 +64,7 @@ class Shape:
     n_units: int
     skips: tuple[int, ...]
     aligned: bool = True
+    density: float | None = None
 
     @property
     def span(self) -> int:
@@ -84,6 +90,14 @@ class Shape:
     def n_parameters(self) -> int:
         """Parameters of one member."""
         return sum(math.prod(shape) for _, shape in self.blocks())
+
+    def gates(self) -> Iterator[Gates]:
+        """Yield the matrices of gates and where they lie among the parameters."""
+        at = 0
+        for name, dims in self.blocks():
+            if name.endswith((".input", ".recurrent")):
+                yield Gates(name, at, dims[0], self.n_units)
+            at += math.prod(dims)
 
 
 def draw(shape: Shape, generator: np.random.Generator) -> Floats:
@@ -139,12 +153,19 @@ class Ensemble:
     shape : Shape
         Sizes.
     seed : int
-        Seeds the initial parameters of every member.
+        Seeds the initial parameters of every member, and its connections.
 
     Attributes
     ----------
     members : ndarray of shape (n_members, n_parameters)
         All parameters; training changes them in place.
+    topology : Topology or None
+        The connections of a sparse ensemble.
+
+    Raises
+    ------
+    InfeasibleDensityError
+        If the density leaves less than one connection for each gate.
 
     Examples
     --------
@@ -167,6 +188,10 @@ class Ensemble:
         self.members = np.stack(
             [draw(shape, np.random.default_rng([seed, k])) for k in range(len(shape.skips))]
         )
+        self.topology: Topology | None = None
+        if shape.density is not None:
+            self.topology = Topology(tuple(shape.gates()), self.members, shape.density, seed)
+        self._all = np.ones((len(shape.skips), 0), dtype=np.bool_)
 
     def windows(self, samples: Floats) -> tuple[Floats, Floats]:
         """Cut successive samples into windows and what the autoregressive path sees of each.
@@ -207,6 +232,8 @@ class Ensemble:
     ) -> None:
         """Make one step of gradient descent for every entry of `order`, in place.
 
+        Parameters without a connection stay exactly 0.
+
         Parameters
         ----------
         observed, lags : ndarray
@@ -217,5 +244,28 @@ class Ensemble:
             Step size; shortened where the linear part of the output would overshoot.
         """
         kernels.descend(
-            self.members, self._skips, self.shape.n_units, observed, lags, order, learning_rate
+            self.members,
+            self._all if self.topology is None else self.topology.active,
+            self._skips,
+            self.shape.n_units,
+            observed,
+            lags,
+            order,
+            learning_rate,
         )
+
+    def rewire(self) -> None:
+        """Replace the weakest connections of a sparse ensemble; a dense one stays as it is."""
+        if self.topology is not None:
+            self.topology.update(self.members)
+
+    def arrays(self) -> Arrays:
+        """Return everything that training changes, as arrays (not copies)."""
+        connections = {} if self.topology is None else self.topology.arrays()
+        return {"members": self.members, **connections}
+
+    def set_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Continue from `arrays` of the same form; see `Topology.set_arrays`."""
+        if self.topology is not None:
+            self.topology.set_arrays(arrays)
+        self.members = arrays["members"].copy()

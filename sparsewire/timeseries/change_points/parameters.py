@@ -28,6 +28,7 @@ class ALACPDParameters(BaseEstimator):
         gap: int = 4,
         ar_order: int = 6,
         n_units: int = 20,
+        density: float | None = None,
         skips: tuple[int, ...] = (3, 5, 7),
         n_init: int | float | None = None,
         threshold_high: float = 4.0,
@@ -52,6 +53,7 @@ class ALACPDParameters(BaseEstimator):
         self.gap = gap
         self.ar_order = ar_order
         self.n_units = n_units
+        self.density = density
         self.skips = skips
         self.n_init = n_init
         self.threshold_high = threshold_high
@@ -83,6 +85,9 @@ class ALACPDParameters(BaseEstimator):
             raise InvalidArgumentError(
                 f"skips must be a sequence of one or more integers, got {skips!r}."
             )
+        density = self.density
+        if density is not None:
+            density = check_fraction("density", density, open_low=True)
         return Shape(
             n_channels=n_channels,
             window=check_integer("window", self.window, minimum=1),
@@ -91,6 +96,7 @@ class ALACPDParameters(BaseEstimator):
             n_units=check_integer("n_units", self.n_units, minimum=1),
             skips=tuple(check_integer("an entry of skips", k, minimum=1) for k in skips),
             aligned=boolean("aligned_ar", self.aligned_ar),
+            density=density,
         )
 
     def _learning(self) -> Learning:
@@ -136,7 +142,10 @@ class ALACPDParameters(BaseEstimator):
         return n_init
 
     def _draw_seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        try:
+            return int(check_random_state(self.random_state).randint(2**31 - 1))
+        except ValueError as error:
+            raise InvalidArgumentError(f"random_state is not usable: {error}.") from error
 
 
 def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from sparsewire.core.errors import InvalidArgumentError
 from sparsewire.timeseries.change_points.network import Floats
@@ -25,7 +26,7 @@ def as_samples(X: Any, n_channels: int | None = None) -> Floats:
     Returns
     -------
     ndarray of float64 of shape (n, n_channels)
-        A copy; NaN stays.
+        A copy; NaN stays, what is masked or NA becomes NaN.
 
     Raises
     ------
@@ -59,12 +60,23 @@ def as_samples(X: Any, n_channels: int | None = None) -> Floats:
 
 def _numbers(X: Any) -> Floats:
     try:
-        values = np.asarray(X)
-        if values.dtype.kind == "c":
-            raise TypeError("complex numbers")
+        values = _with_nan(X)
+        if values.dtype.kind not in "biufO":
+            raise TypeError(f"got {values.dtype}")
         return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last from tensors with a gradient
         raise InvalidArgumentError(f"samples must be an array of real numbers: {error}") from error
+
+
+def _with_nan(X: Any) -> npt.NDArray[Any]:
+    """Return an array that marks missing values by NaN, whatever marked them before."""
+    if isinstance(X, pd.DataFrame | pd.Series):
+        # Nullable columns have NA, which is no number.
+        values = X.to_numpy()
+        return np.where(X.isna(), np.nan, values) if values.dtype.kind == "O" else values
+    if isinstance(X, np.ma.MaskedArray):
+        return np.asarray(np.ma.filled(X.astype(np.float64), np.nan))
+    return np.asarray(X)
 
 
 def complete(

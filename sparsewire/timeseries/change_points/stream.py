@@ -150,8 +150,10 @@ class Stream:
         self.centre, self.scale = _moments(samples)
         observed, lags = self.ensemble.windows(self._standardise(samples))
         n_windows, learning = len(observed), self.learning
-        order = np.tile(np.arange(n_windows), learning.init_epochs)
-        self.ensemble.train(observed, lags, order, learning.rate)
+        for epoch in range(learning.init_epochs):
+            if epoch:
+                self.ensemble.rewire()
+            self.ensemble.train(observed, lags, np.arange(n_windows), learning.rate)
         usual = self.ensemble.losses(observed, lags).mean(axis=1)
         limits = self.rule.thresholds
         if auto:
@@ -228,6 +230,7 @@ class Stream:
             event = self._event(verdict)
             learning = self.learning
             new = self._windows(learning.adapt_samples, 0)
+            self.ensemble.rewire()
             self.rule.restart(self._learn(*new, learning.adapt_epochs))
             self.n_changes += 1
         elif not verdict.anomalous:
@@ -260,7 +263,7 @@ class Stream:
         rule = self.rule
         counts = [self.n_seen, self.n_streamed, self.n_changes]
         return {
-            "members": self.ensemble.members,
+            **self.ensemble.arrays(),
             "recent": self.recent,
             "indices": self.indices,
             "centre": self.centre,
@@ -287,7 +290,7 @@ class Stream:
                     f"the state {name!r} of the detector is missing or is not {value.dtype} of "
                     f"shape {value.shape}; it belongs to other parameters or is damaged."
                 )
-        self.ensemble.members = arrays["members"].copy()
+        self.ensemble.set_arrays(arrays)
         self.recent, self.indices = arrays["recent"].copy(), arrays["indices"].copy()
         self.centre, self.scale = arrays["centre"].copy(), arrays["scale"].copy()
         self.last = arrays["last"].copy()

@@ -1,9 +1,12 @@
 """Is unusable input refused before anything is lost, and are missing values treated as asked?"""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -39,6 +42,12 @@ from tests.timeseries.change_points.helpers import shifted, small
         ("loss_floor", 0.0),
         ("missing", "zero"),
         ("missing", None),
+        ("density", 0.0),
+        ("density", 1.5),
+        ("density", True),
+        ("density", "0.2"),
+        ("random_state", "seed"),
+        ("random_state", -1),
     ],
 )
 def test_a_wrong_parameter_is_named_by_fit(name: str, value: Any) -> None:
@@ -90,6 +99,13 @@ def test_a_series_that_is_too_short_is_refused() -> None:
         [[1.0], [1.0, 2.0]],
         ["a"] * 40,
         np.full(40, 1j),
+        ["1.5"] * 40,
+        np.arange(40).astype("datetime64[s]"),
+        pd.date_range("2020", periods=40),
+        pd.DataFrame({"time": pd.date_range("2020", periods=40), "value": 1.0}),
+        torch.zeros(40, requires_grad=True),
+        {"value": [1.0] * 40},
+        None,
     ],
 )
 def test_what_is_no_series_of_numbers_is_refused(X: Any) -> None:
@@ -116,6 +132,87 @@ def test_nothing_is_taken_in_of_a_chunk_with_a_bad_sample(bad: float, message: s
         detector.update(chunk)
     assert detector.n_seen_ == 60
     assert detector.update(X[60:]) == other.update(X[60:])
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        lambda X: X.tolist(),
+        lambda X: X.astype(np.int16),
+        lambda X: X.astype(object),
+        lambda X: np.asfortranarray(X),
+        lambda X: pd.DataFrame(X, columns=["a", "b"]),
+        lambda X: pd.DataFrame(X, columns=["a", "b"]).convert_dtypes(),
+        lambda X: np.ma.array(X),
+        torch.from_numpy,
+    ],
+)
+def test_numbers_may_come_in_any_container(same: Callable[[Any], Any]) -> None:
+    X = np.round(100 * shifted())
+    X.flags.writeable = False
+    expected = small().fit(X[:60]).update(X[60:])
+    assert len(expected) == 1
+    assert small().fit(same(X[:60].copy())).update(same(X[60:].copy())) == expected
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        lambda X, holes: np.ma.array(np.where(holes, 1e9, X), mask=holes),
+        lambda X, holes: pd.DataFrame(X).convert_dtypes().mask(holes),
+        lambda X, holes: pd.DataFrame(X).mask(holes),
+        lambda X, holes: np.where(holes, None, X),
+    ],
+)
+def test_missing_values_count_as_such_however_they_are_marked(marked: Callable[..., Any]) -> None:
+    X = shifted()
+    holes = np.random.default_rng(1).random(X.shape) < 0.05
+    given, expected = marked(X, holes), np.where(holes, np.nan, X)
+    with pytest.raises(InvalidArgumentError, match="have missing values"):
+        small().predict(given)
+    found, wanted = (small(missing="hold").score_samples(x) for x in (given, expected))
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_series_with_late_nan_is_refused_before_the_stream_is_forgotten() -> None:
+    X = shifted()
+    detector = small().fit(X[:60])
+    broken = X.copy()
+    broken[110] = np.nan
+    with pytest.raises(InvalidArgumentError, match="the first is sample 110"):
+        detector.predict(broken)
+    assert detector.n_seen_ == 60
+
+
+def test_a_fit_that_fails_leaves_the_stream_as_it_was() -> None:
+    X = shifted()
+    detector, other = (small().fit(X[:60]) for _ in range(2))
+    for bad in (X[:10], X * np.nan, X[:, 0][np.newaxis]):
+        with pytest.raises(InvalidArgumentError):
+            detector.fit(bad)
+    assert detector.update(X[60:]) == other.update(X[60:])
+
+
+def test_an_unknown_way_with_missing_values_is_refused_in_the_stream_too() -> None:
+    detector = small().fit(shifted()).set_params(missing="zero")
+    with pytest.raises(InvalidArgumentError, match="missing must be one of"):
+        detector.update([1.0, 2.0])
+    assert detector.n_seen_ == 160
+
+
+def test_reset_forgets_the_stream_but_not_the_parameters() -> None:
+    X = shifted()
+    detector = small(density=0.3)
+    first = detector.detect(X)
+    assert detector.reset() is detector
+    assert not hasattr(detector, "n_features_in_")
+    assert detector.get_params() == small(density=0.3).get_params()
+    with pytest.raises(NotFittedError):
+        detector.update(X)
+    with pytest.raises(NotFittedError):
+        detector.save("nowhere.npz")
+    assert detector.reset().fit(X[:60, 0]).n_features_in_ == 1  # other channels than before
+    assert detector.reset().detect(X).events == first.events
 
 
 def test_nan_in_the_warm_up_block_is_refused_by_default() -> None:

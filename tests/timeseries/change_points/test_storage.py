@@ -3,7 +3,10 @@
 import copy
 import gc
 import io
+import os
 import pickle
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +36,7 @@ def through_copy(detector: ALACPD, folder: Path) -> ALACPD:
 
 @pytest.mark.parametrize("way", [through_file, through_pickle, through_copy])
 @pytest.mark.parametrize("moment", [60, 82, 83, 84, 141, 150])
-@pytest.mark.parametrize("mode", [{}, REFERENCE])
+@pytest.mark.parametrize("mode", [{}, REFERENCE, {"density": 0.3}])
 def test_a_stream_continues_bit_for_bit(
     tmp_path: Path, way: Callable[[ALACPD, Path], ALACPD], moment: int, mode: dict[str, Any]
 ) -> None:
@@ -50,6 +53,74 @@ def test_a_stream_continues_bit_for_bit(
         found = resumed._stream.arrays()[name]
         assert found.dtype == value.dtype
         np.testing.assert_array_equal(found, value, err_msg=name)
+
+
+@pytest.mark.parametrize("density", [None, 0.3])
+def test_a_stream_may_be_saved_and_loaded_between_all_its_samples(
+    tmp_path: Path, density: float | None
+) -> None:
+    X = two_shifts()
+    whole, stopped = (small(density=density).fit(X[:60]) for _ in range(2))
+    events = []
+    for k, x in enumerate(X[60:]):
+        stopped = (through_file, through_pickle, through_copy)[k % 3](stopped, tmp_path)
+        events += stopped.update(x)
+    assert events == whole.update(X[60:])
+    assert len(events) == 2
+    for name, value in whole._stream.arrays().items():
+        np.testing.assert_array_equal(stopped._stream.arrays()[name], value, err_msg=name)
+
+
+def test_a_file_of_a_detector_from_before_density_can_be_read(tmp_path: Path) -> None:
+    detector = small().fit(two_shifts()[:60])
+    detector.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as stored:
+        arrays = dict(stored)
+    text = str(arrays["description"])
+    assert '"density": null, ' in text
+    arrays["description"] = np.array(text.replace('"density": null, ', ""))
+    np.savez(tmp_path / "old.npz", allow_pickle=False, **arrays)
+    old = ALACPD.load(tmp_path / "old.npz")
+    assert old.update(two_shifts()[60:]) == detector.update(two_shifts()[60:])
+
+
+def test_parameters_set_after_fit_do_not_spoil_the_file(tmp_path: Path) -> None:
+    X = two_shifts()
+    detector = small(skips=[2, 3]).fit(X[:60])
+    detector.skips.append(9)  # type: ignore[attr-defined]
+    detector.set_params(n_units=8, threshold_high=90.0, density=0.1, missing="hold")
+    resumed = through_file(detector, tmp_path)
+    assert (resumed.n_units, resumed.skips, resumed.density) == (4, (2, 3), None)
+    assert resumed.missing == "hold"  # this one counts at once
+    again = through_file(resumed, tmp_path)
+    events = detector.update(X[60:])
+    assert resumed.update(X[60:]) == again.update(X[60:]) == events
+    assert len(events) == 2
+
+
+_FRESH = """
+import hashlib, sys
+import numpy as np
+from sparsewire.timeseries.change_points import ALACPD
+X = np.random.default_rng(0).normal(size=(80, 2))
+detector = ALACPD(random_state=0)
+scores = detector.score_samples(X)
+print(hashlib.sha256(scores.tobytes() + detector._stream.ensemble.members.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # compiles everything anew
+def test_the_process_that_compiles_finds_the_same_bits_as_those_that_load(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", _FRESH], env=environment, check=True, capture_output=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert any(tmp_path.rglob("*.nbi"))
+    assert found[0] == found[1]
 
 
 def test_what_was_saved_does_not_change_with_the_stream(tmp_path: Path) -> None:
@@ -113,9 +184,11 @@ def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_over_a_hundred_thousand_samples() -> None:
+@pytest.mark.parametrize("density", [None, 0.3])
+def test_memory_does_not_grow_over_a_hundred_thousand_samples(density: float | None) -> None:
     rng = np.random.default_rng(0)
-    detector = small(step_epochs=1, adapt_epochs=10).fit(rng.normal(size=(100, 2)))
+    detector = small(step_epochs=1, adapt_epochs=10, density=density)
+    detector.fit(rng.normal(size=(100, 2)))
     level = np.zeros(2)
 
     def stream(n_chunks: int) -> int:
