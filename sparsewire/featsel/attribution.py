@@ -33,6 +33,7 @@ from sparsewire.core import (
     sparsify,
 )
 from sparsewire.core.budget import LayerShape
+from sparsewire.core.devices import resolve_device
 from sparsewire.featsel.base import SupervisedSelector
 from sparsewire.featsel.input_gradients import class_gradients, input_strength
 from sparsewire.featsel.mlp import MLP
@@ -40,7 +41,6 @@ from sparsewire.featsel.rows import Floats, RowScaler, shuffled_batches
 from sparsewire.featsel.training import (
     Storage,
     Training,
-    resolve_device,
     resolve_storage,
     uniform,
 )

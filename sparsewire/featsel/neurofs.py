@@ -22,6 +22,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from sparsewire.core import InvalidArgumentError, NonFiniteError, SetEpsilon, sparsify
+from sparsewire.core.devices import resolve_device
 from sparsewire.core.on_demand import update_topology
 from sparsewire.featsel.base import SupervisedSelector
 from sparsewire.featsel.mlp import ACTIVATIONS, MLP
@@ -31,7 +32,6 @@ from sparsewire.featsel.rows import Floats, RowScaler, shuffled_batches
 from sparsewire.featsel.training import (
     Storage,
     Training,
-    resolve_device,
     resolve_storage,
     uniform,
 )

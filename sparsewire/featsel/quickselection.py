@@ -21,10 +21,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
 from sparsewire.core import SET, Constant, Method, SetEpsilon, Static, sparsify
+from sparsewire.core.devices import resolve_device
 from sparsewire.featsel.autoencoder import INITIAL_STD, Autoencoder
 from sparsewire.featsel.base import BaseSparseSelector
 from sparsewire.featsel.rows import Floats, RowScaler, shuffled_batches
-from sparsewire.featsel.training import Storage, Training, resolve_device, resolve_storage
+from sparsewire.featsel.training import Storage, Training, resolve_storage
 
 
 class QuickSelection(BaseSparseSelector):

@@ -259,20 +259,6 @@ def uniform(
     return draw
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return the device for "cpu", "cuda" or "auto"; raise RuntimeError if CUDA is missing.
-
-    Examples
-    --------
-    >>> resolve_device("cpu")
-    device(type='cpu')
-    """
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise RuntimeError("device='cuda' but no CUDA device is available; use 'cpu' or 'auto'.")
-    return torch.device("cuda" if available and device != "cpu" else "cpu")
-
-
 def resolve_storage(storage: Storage, device: torch.device) -> Storage:
     """Return how to store connections: "auto" is for CPUs, elsewhere masks are faster.
 

@@ -24,13 +24,13 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from sparsewire.core import InvalidArgumentError, sparsify
+from sparsewire.core.devices import resolve_device
 from sparsewire.featsel.autoencoder import Autoencoder
 from sparsewire.featsel.base import BaseSparseSelector
 from sparsewire.featsel.rows import Floats, RowScaler, shuffled_batches
 from sparsewire.featsel.training import (
     Storage,
     Training,
-    resolve_device,
     resolve_storage,
     uniform,
 )

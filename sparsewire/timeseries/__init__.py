@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         DLinear,
         NLinear,
         NSTransformer,
+        RecurrentForecaster,
         SparseForecaster,
         Transformer,
     )
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
         n_windows,
         standardise,
     )
-    from sparsewire.timeseries.recurrent import SNTASGD, SelfishRNN, SparseGRU, SparseLSTM
+    from sparsewire.timeseries.recurrent import (
+        SNTASGD,
+        SelfishRNN,
+        SparseGRU,
+        SparseLSTM,
+        SparseRNNClassifier,
+    )
 
 __all__ = [
     "ALACPD",
@@ -47,10 +54,12 @@ __all__ = [
     "LTSFProtocol",
     "NLinear",
     "NSTransformer",
+    "RecurrentForecaster",
     "SelfishRNN",
     "SparseForecaster",
     "SparseGRU",
     "SparseLSTM",
+    "SparseRNNClassifier",
     "Standardisation",
     "Transformer",
     "covering",
@@ -77,11 +86,13 @@ _HOMES = {
     "NLinear": "forecasting",
     "NSTransformer": "forecasting",
     "PALS": "pals",
+    "RecurrentForecaster": "forecasting",
     "SNTASGD": "recurrent",
     "SelfishRNN": "recurrent",
     "SparseForecaster": "forecasting",
     "SparseGRU": "recurrent",
     "SparseLSTM": "recurrent",
+    "SparseRNNClassifier": "recurrent",
     "Standardisation": "protocols",
     "Transformer": "forecasting",
     "covering": "metrics",

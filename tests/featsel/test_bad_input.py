@@ -344,7 +344,7 @@ def test_weights_made_infinite_by_the_very_last_step_do_not_pass_for_a_result(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_is_looked_for_in_fit_and_not_in_the_constructor(X: Floats) -> None:
     selector = small(device="cuda")
-    with pytest.raises(RuntimeError, match="no CUDA device is available; use 'cpu' or 'auto'"):
+    with pytest.raises(InvalidArgumentError, match="torch finds no GPU; use 'cpu' or 'auto'"):
         selector.fit(X)
 
 

@@ -317,7 +317,7 @@ def test_cuda_is_looked_for_in_fit_and_not_in_the_constructor(
     X: Floats, y: Any, network: Make
 ) -> None:
     selector = network(device="cuda")
-    with pytest.raises(RuntimeError, match="no CUDA device is available; use 'cpu' or 'auto'"):
+    with pytest.raises(InvalidArgumentError, match="torch finds no GPU; use 'cpu' or 'auto'"):
         selector.fit(X, y)
 
 

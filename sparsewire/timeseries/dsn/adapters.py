@@ -1,8 +1,8 @@
 """How does the classifier join the pipelines and benchmarks of aeon and sktime?
 
-Through a thin classifier of their own kind around a `DSNClassifier`: series come in their
-containers, everything else is handed on. Neither library is a dependency; each is imported when its
-adapter is first used.
+Through a thin classifier of their own kind around ours, a `DSNClassifier` if none is given: series
+come in their containers, everything else is handed on. Neither library is a dependency; each is
+imported when its adapter is first used.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any, Self
 
 from sklearn.base import clone
 
+from sparsewire.timeseries.classification.base import BaseSeriesClassifier
 from sparsewire.timeseries.dsn.classifier import DSNClassifier
 
 _SMALL: dict[str, Any] = {"n_filters": 2, "depth": 1, "kernel_size": 6, "random_state": 0}
 
 
-def to_aeon(classifier: DSNClassifier | None = None) -> Any:
+def to_aeon(classifier: BaseSeriesClassifier | None = None) -> Any:
     """Return an aeon classifier that trains a clone of the given one.
 
     Parameters
     ----------
-    classifier : DSNClassifier or None, default None
-        Its parameters are those of the adapter, with the prefix ``classifier__``; None means the
-        defaults.
+    classifier : DSNClassifier, SparseRNNClassifier or None, default None
+        Its parameters are those of the adapter, with the prefix ``classifier__``; None means a
+        `DSNClassifier`.
 
     Returns
     -------
@@ -43,14 +44,14 @@ def to_aeon(classifier: DSNClassifier | None = None) -> Any:
     return _aeon_class()(classifier)
 
 
-def to_sktime(classifier: DSNClassifier | None = None) -> Any:
+def to_sktime(classifier: BaseSeriesClassifier | None = None) -> Any:
     """Return an sktime classifier that trains a clone of the given one.
 
     Parameters
     ----------
-    classifier : DSNClassifier or None, default None
-        Its parameters are those of the adapter, with the prefix ``classifier__``; None means the
-        defaults.
+    classifier : DSNClassifier, SparseRNNClassifier or None, default None
+        Its parameters are those of the adapter, with the prefix ``classifier__``; None means a
+        `DSNClassifier`.
 
     Returns
     -------
@@ -77,12 +78,12 @@ def _aeon_class() -> Any:
         raise _missing("aeon", error) from error
 
     class AeonDSNClassifier(_Around, BaseClassifier):
-        """A `DSNClassifier` as a classifier of aeon.
+        """One of our classifiers as a classifier of aeon.
 
         Parameters
         ----------
-        classifier : DSNClassifier or None, default None
-            What is cloned and trained; None means the defaults.
+        classifier : DSNClassifier, SparseRNNClassifier or None, default None
+            What is cloned and trained; None means a `DSNClassifier`.
         """
 
         _tags = {  # noqa: RUF012 - as aeon has it
@@ -93,7 +94,7 @@ def _aeon_class() -> Any:
             "algorithm_type": "deeplearning",
         }
 
-        def __init__(self, classifier: DSNClassifier | None = None) -> None:
+        def __init__(self, classifier: BaseSeriesClassifier | None = None) -> None:
             self.classifier = classifier
             super().__init__()
 
@@ -112,12 +113,12 @@ def _sktime_class() -> Any:
         raise _missing("sktime", error) from error
 
     class SktimeDSNClassifier(_Around, BaseClassifier):
-        """A `DSNClassifier` as a classifier of sktime.
+        """One of our classifiers as a classifier of sktime.
 
         Parameters
         ----------
-        classifier : DSNClassifier or None, default None
-            What is cloned and trained; None means the defaults.
+        classifier : DSNClassifier, SparseRNNClassifier or None, default None
+            What is cloned and trained; None means a `DSNClassifier`.
 
         Examples
         --------
@@ -134,7 +135,7 @@ def _sktime_class() -> Any:
             "python_dependencies": ["torch"],
         }
 
-        def __init__(self, classifier: DSNClassifier | None = None) -> None:
+        def __init__(self, classifier: BaseSeriesClassifier | None = None) -> None:
             self.classifier = classifier
             super().__init__()
 
@@ -158,7 +159,7 @@ def _named(made: Any) -> Any:
 class _Around:
     """What both adapters do with the classifier they are made around."""
 
-    classifier: DSNClassifier | None
+    classifier: BaseSeriesClassifier | None
 
     def _fit(self, X: Any, y: Any) -> Self:
         self.classifier_ = clone(self.classifier or DSNClassifier()).fit(list(X), y)

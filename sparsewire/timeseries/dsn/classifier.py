@@ -1,35 +1,21 @@
 """How does one classify time series with a dynamic sparse network, in scikit-learn's terms?
 
-Validation, labels and what was learned. What a network computes, how it is trained and how its taps
-are explored is decided in the modules beside this one.
+What was learned. What a network computes, and how its taps are explored, is decided in the modules
+beside this one, everything that is not about this network in
+`sparsewire.timeseries.classification`.
 """
 
-import os
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from scipy.special import softmax
-from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sparsewire.core import InvalidArgumentError
-from sparsewire.timeseries.dsn import explain, storage
+from sparsewire.timeseries.dsn import explain
 from sparsewire.timeseries.dsn.costs import Flops, count_flops
 from sparsewire.timeseries.dsn.network import DSNNetwork
-from sparsewire.timeseries.dsn.parameters import DSNParameters, resolve_device
-from sparsewire.timeseries.dsn.preparation import Preparation, Series
-from sparsewire.timeseries.dsn.training import Trainer, logits, run_file, train
-from sparsewire.timeseries.panel import Panel, is_table, to_panel
-
-Array = npt.NDArray[Any]
-_ALIKE = ("checkpoint", "device", "verbose")  # do not make another run
-_PLAIN = ("history_", "best_epoch_", "n_epochs_", "n_channels_in_")
+from sparsewire.timeseries.dsn.parameters import DSNParameters
 
 
-class DSNClassifier(ClassifierMixin, DSNParameters):
+class DSNClassifier(DSNParameters):
     """Classifier of time series whose sparse convolution kernels learn what to see.
 
     A stack of long convolutions of which a fifth of the taps is active from the first step on.
@@ -139,6 +125,7 @@ class DSNClassifier(ClassifierMixin, DSNParameters):
 
     Examples
     --------
+    >>> import numpy as np
     >>> time, rng = np.arange(40), np.random.default_rng(0)
     >>> y = np.repeat(["slow", "fast"], 20)
     >>> speed = np.where(y == "slow", 0.2, 0.5)[:, None]
@@ -148,123 +135,13 @@ class DSNClassifier(ClassifierMixin, DSNParameters):
     1.0
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train a network.
-
-        Parameters
-        ----------
-        X : array-like, list of arrays, or DataFrame
-            Series: an array (n_series, length) or (n_series, n_channels, length), or anything else
-            that `sparsewire.timeseries.panel.to_panel` takes.
-        y : array-like, shape (n_series,)
-            Labels of at least two classes.
-
-        Returns
-        -------
-        self
-            The fitted classifier.
-
-        Raises
-        ------
-        ValueError
-            If the data or a parameter is unusable, or the checkpoint belongs to another run.
-        RuntimeError
-            If training diverges.
-        """
-        self._check_parameters()
-        panel, labels = self._validate(X, y)
-        classes, target = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise InvalidArgumentError(
-                f"y has one class, {classes[0]}; a classifier needs at least two."
-            )
-        treatment = Preparation.fit(
-            panel, normalise=self.normalise, unequal=self.unequal, missing=self.missing
-        )
-        seed = self._draw_seed()
-        data = self._labelled(treatment.apply(panel), target.astype(np.int64), seed)
-        shape = self._architecture(panel.n_channels, len(classes), treatment.length)
-        trainer = self._trainer(shape, data, seed)
-        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in _ALIKE}
-        file = None
-        if self.checkpoint is not None:
-            file = run_file(self.checkpoint, parameters, data)
-        progress = train(trainer, patience=self.patience, file=file, verbose=int(self.verbose))
-        self.classes_ = classes
-        self.history_ = progress.history
-        self.best_epoch_, self.n_epochs_ = progress.best_epoch, trainer.epoch
-        self._keep(trainer, treatment)
-        return self
-
-    def _keep(self, trainer: Trainer, treatment: Preparation) -> None:
-        self.network_ = trainer.network.cpu().eval()
-        self._treatment = treatment
-        self.n_channels_in_ = treatment.n_channels
-
-    def _validate(self, X: Any, y: Any) -> tuple[Panel, Array]:
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-        if is_table(X):
-            X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
-            check_classification_targets(y)
-            return to_panel(X), y
-        panel = to_panel(X)
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(panel.lengths, y)
-        check_classification_targets(y)
-        return panel, y
+    network_: DSNNetwork
 
     @property
     def flops_(self) -> Flops:
         """Theoretical cost of one series as long as the longest training series."""
         check_is_fitted(self)
         return count_flops(self.network_, self._treatment.length)
-
-    # Prediction
-
-    def _series(self, X: Any) -> Series:
-        check_is_fitted(self)
-        if is_table(X):
-            X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
-        return self._treatment.apply(to_panel(X))
-
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the probability of each class, in the order of ``classes_``.
-
-        Parameters
-        ----------
-        X : array-like, list of arrays, or DataFrame
-            Series with the channels of the training series.
-
-        Returns
-        -------
-        ndarray of shape (n_series, n_classes), float64
-        """
-        series = self._series(X)
-        device = resolve_device(self.device)
-        outputs = logits(self.network_.to(device), series, device)
-        self.network_.cpu()
-        probabilities: npt.NDArray[np.float64] = softmax(outputs.astype(np.float64), axis=1)
-        return probabilities
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable label of each series.
-
-        Parameters
-        ----------
-        X : array-like, list of arrays, or DataFrame
-            Series with the channels of the training series.
-
-        Returns
-        -------
-        ndarray of shape (n_series,)
-        """
-        best = self.predict_proba(X).argmax(axis=1)
-        labels: Array = self.classes_[best]
-        return labels
-
-    # Explanation
 
     def class_activation(self, X: Any) -> explain.Activation:
         """Return what each time step contributes to the score of each class.
@@ -285,78 +162,3 @@ class DSNClassifier(ClassifierMixin, DSNParameters):
         """Return where the active taps of each group of kernels lie, block by block."""
         check_is_fitted(self)
         return explain.learned_kernels(self.network_)
-
-    # Storage
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted classifier to a file that holds no code; see `load`.
-
-        Parameters
-        ----------
-        path : path
-            File, replaced if it exists, atomically.
-
-        Raises
-        ------
-        ValueError
-            If the labels are neither numbers nor strings.
-        """
-        check_is_fitted(self)
-        names = [*_PLAIN, *(["n_features_in_"] if hasattr(self, "n_features_in_") else [])]
-        storage.save(
-            path,
-            parameters=self.get_params(deep=False),
-            fitted={name: getattr(self, name) for name in names},
-            classes=self.classes_,
-            preparation=self._treatment,
-            network=self.network_,
-        )
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a classifier that `save` wrote; no code in the file is executed.
-
-        Parameters
-        ----------
-        path : path
-            The file.
-
-        Returns
-        -------
-        DSNClassifier
-            With the same predictions. A ``RandomState`` object as `random_state` becomes None.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged or something else.
-        """
-        content = storage.load(path)
-        self = cls(**content["parameters"])
-        for name, value in content["fitted"].items():
-            setattr(self, name, value)
-        self.classes_ = content["classes"]
-        self.network_, self._treatment = content["network"], content["preparation"]
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state with the network as arrays."""
-        state: dict[str, Any] = dict(super().__getstate__())
-        if isinstance(network := state.get("network_"), DSNNetwork):
-            state["network_"] = (network.shape, storage.to_arrays(network))
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Rebuild the network."""
-        if "network_" in state:
-            state = state | {"network_": storage.from_arrays(*state["network_"])}
-        super().__setstate__(state)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "network_")
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.missing != "raise"
-        tags.input_tags.three_d_array = True
-        return tags

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sparsewire.timeseries.classification.preparation import Series
+from sparsewire.timeseries.classification.training import OUTPUT_BATCH, to_batch
 from sparsewire.timeseries.dsn.network import DSNNetwork, pooling
-from sparsewire.timeseries.dsn.preparation import Series
-from sparsewire.timeseries.dsn.training import OUTPUT_BATCH, to_batch
 
 Floats = npt.NDArray[np.float32]
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsewire.core.network import seeded_generator
+from sparsewire.timeseries.classification.training import BaseSeriesNetwork
 from sparsewire.timeseries.dsn.regions import Padding, PadValue, RegionConv
 
 POOL_BINS = 50
@@ -107,7 +108,7 @@ class Block(nn.Module):
         return features
 
 
-class DSNNetwork(nn.Module):
+class DSNNetwork(BaseSeriesNetwork):
     """A dynamic sparse network; its parameters are not initialised.
 
     Parameters

@@ -6,31 +6,28 @@ documents them.
 
 import os
 import warnings
+from abc import ABC
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sparsewire.core import InvalidArgumentError
+from sparsewire.core import SparsityHandle
+from sparsewire.core.devices import resolve_device
+from sparsewire.timeseries.classification.base import BaseSeriesClassifier
+from sparsewire.timeseries.classification.parameters import CONSTRAINTS
+from sparsewire.timeseries.classification.preparation import Missing, Normalise, Unequal
 from sparsewire.timeseries.dsn.network import Architecture, DSNNetwork
-from sparsewire.timeseries.dsn.preparation import Missing, Normalise, Series, Unequal
 from sparsewire.timeseries.dsn.regions import Padding, PadValue
 from sparsewire.timeseries.dsn.topology import Exploration, Growth, Init, Topology, make_sparse
-from sparsewire.timeseries.dsn.training import (
-    Labelled,
-    Trainer,
-    default_batch_size,
-    steps_per_epoch,
-)
 
 
-class DSNParameters(BaseEstimator):
+class DSNParameters(BaseSeriesClassifier, ABC):
     """The parameters of a dynamic sparse network."""
+
+    _shape_type = Architecture
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_filters": [Interval(Integral, 1, None, closed="left")],
@@ -44,18 +41,7 @@ class DSNParameters(BaseEstimator):
         "init": [StrOptions({"left", "random"})],
         "growth": [StrOptions({"random", "gradient"})],
         "drop_fraction": [Interval(Real, 0, 1, closed="both")],
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "patience": [None, Interval(Integral, 1, None, closed="left")],
-        "normalise": [StrOptions({"none", "instance", "train"})],
-        "unequal": [StrOptions({"mask", "pad", "raise"})],
-        "missing": [StrOptions({"linear", "zero", "raise"})],
-        "checkpoint": [None, str, os.PathLike],
-        "device": [StrOptions({"cpu", "cuda", "auto"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        **CONSTRAINTS,
     }
 
     def __init__(
@@ -109,19 +95,6 @@ class DSNParameters(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _check_parameters(self) -> None:
-        if self.checkpoint is not None and not isinstance(self.random_state, Integral):
-            raise InvalidArgumentError(
-                f"a checkpoint needs an integer random_state, got {self.random_state!r}; else no "
-                "other run could continue it."
-            )
-        for name in ("n_filters", "depth", "kernel_size", "n_groups", "n_epochs", "batch_size"):
-            if isinstance(getattr(self, name), (bool, np.bool_)):
-                raise InvalidArgumentError(f"{name} must be an integer, got a bool.")
-
-    def _draw_seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     def _architecture(self, n_channels: int, n_classes: int, longest: int) -> Architecture:
         kernel = int(self.kernel_size)
         if longest < kernel:
@@ -142,64 +115,22 @@ class DSNParameters(BaseEstimator):
             pad_value=self.pad_value,
         )
 
-    def _labelled(self, series: Series, target: Any, seed: int) -> Labelled:
-        """Hold out the asked share of the series, stratified by class."""
-        rows, held_out = np.arange(len(series)), np.arange(0)
-        if self.validation_fraction:
-            try:
-                rows, held_out = train_test_split(
-                    rows, test_size=self.validation_fraction, random_state=seed, stratify=target
-                )
-            except ValueError as error:
-                raise InvalidArgumentError(
-                    f"validation_fraction={self.validation_fraction} cannot be held out by class: "
-                    f"{error} Give more series, or set it to 0."
-                ) from error
-        return Labelled(series, target, rows, held_out)
+    @staticmethod
+    def _new_network(shape: Architecture) -> DSNNetwork:
+        return DSNNetwork(shape)
 
-    def _trainer(self, shape: Architecture, data: Labelled, seed: int) -> Trainer:
+    def _sparsified(self, shape: Architecture, steps: int, seed: int) -> SparsityHandle:
         network = DSNNetwork(shape)
         network.draw_(seed)
         network.to(resolve_device(self.device))
-        size = (
-            default_batch_size(len(data.train))
-            if self.batch_size == "auto"
-            else int(self.batch_size)
-        )
-        rate = float(self.learning_rate)
-        handle = make_sparse(
+        return make_sparse(
             network,
-            torch.optim.Adam(network.parameters(), lr=rate, fused=True),
+            torch.optim.Adam(network.parameters(), lr=float(self.learning_rate), fused=True),
             density=float(self.density),
             topology=self.topology,
             init=self.init,
             exploration=Exploration(
-                steps_per_epoch(len(data.train), size),
-                int(self.n_epochs),
-                float(self.drop_fraction),
-                self.growth,
+                steps, int(self.n_epochs), float(self.drop_fraction), self.growth
             ),
             seed=seed,
         )
-        return Trainer(
-            handle,
-            data,
-            batch_size=size,
-            n_epochs=int(self.n_epochs),
-            learning_rate=rate,
-            seed=seed,
-        )
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device for "cpu", "cuda" or "auto"; raise RuntimeError if CUDA is missing.
-
-    Examples
-    --------
-    >>> resolve_device("cpu")
-    device(type='cpu')
-    """
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise RuntimeError("device='cuda' but no CUDA device is available; use 'cpu' or 'auto'.")
-    return torch.device("cuda" if available and device != "cpu" else "cpu")

@@ -5,6 +5,19 @@ training, intervals and files have modules of their own.
 """
 
 from sparsewire.timeseries.forecasting.forecaster import SparseForecaster
-from sparsewire.timeseries.forecasting.models import DLinear, NLinear, NSTransformer, Transformer
+from sparsewire.timeseries.forecasting.models import (
+    DLinear,
+    NLinear,
+    NSTransformer,
+    RecurrentForecaster,
+    Transformer,
+)
 
-__all__ = ["DLinear", "NLinear", "NSTransformer", "SparseForecaster", "Transformer"]
+__all__ = [
+    "DLinear",
+    "NLinear",
+    "NSTransformer",
+    "RecurrentForecaster",
+    "SparseForecaster",
+    "Transformer",
+]

@@ -14,6 +14,8 @@ from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from sparsewire.core.devices import resolve_device
+from sparsewire.timeseries import model_files
 from sparsewire.timeseries.forecasting import storage
 from sparsewire.timeseries.forecasting.containers import History, to_history
 from sparsewire.timeseries.forecasting.intervals import half_widths
@@ -44,25 +46,25 @@ class SparseForecaster(ForecasterParameters):
 
     Parameters
     ----------
-    model : {"dlinear", "nlinear", "transformer", "nstransformer"}, Module or callable
-        The network; one's own maps windows (batch, input_size, n_channels) to (batch, horizon,
-        n_channels). A callable is given ``(input_size, horizon, n_channels)`` and returns it.
+    model : {"dlinear", "nlinear", "transformer", "nstransformer", "lstm", "gru"} or one's own
+        The network; one's own, a Module, maps windows (batch, input_size, n_channels) to (batch,
+        horizon, n_channels). A callable makes it from ``(input_size, horizon, n_channels)``.
     input_size, horizon : int, default 96
         Known and forecast steps (long-term protocol; 36 and 24 for the weekly illness data).
     individual : bool, default False
         Whether each channel has linear maps of its own (paper: shared); linear models only.
     d_model, n_heads, d_ff : int, default 64, 4, 128
-        Width, heads and inner width of transformers. The paper's 512, 8 and 2048 take half an hour
-        per epoch on a CPU.
+        Width, heads and inner width of transformers; the first also of recurrent networks. The
+        paper's 512, 8 and 2048 take half an hour per epoch on a CPU.
     n_encoder_layers, n_decoder_layers : int, default 2 and 1
-        Layers of transformers (paper).
+        Layers of transformers (paper); the first is also that of recurrent networks (paper).
     projector_sizes : sequence of int, default (64, 64)
         Hidden layers of the projectors of "nstransformer" (paper: 8 to 256).
     dropout : float, default 0.05
-        Of transformers (paper).
+        Of transformers (paper) and recurrent networks.
     sparsity : {"pals", "static", "dynamic", "granet"} or None, default "pals"
-        Adaptive sparsity; fixed random connections; RigL; gradual pruning with regeneration; or a
-        dense network.
+        Adaptive sparsity; fixed random connections; RigL, or `SelfishRNN` for recurrent networks;
+        gradual pruning with regeneration; or a dense network.
     density : float, default 0.2
         Share of the weights that are connections, of all but "pals".
     prune_factor, loss_freedom : float, default 1.1
@@ -83,8 +85,9 @@ class SparseForecaster(ForecasterParameters):
     batch_size : int, default 32
         Windows per step (paper).
     learning_rate : float or None, default None
-        Adam's rate in the first two epochs, halved with each later one (paper). None is 0.005 for
-        linear models, 0.0005 for transformers, 0.001 for one's own.
+        Adam's rate in the first two epochs, halved with each later one (paper); where density
+        falls, halved only after that has ended. None is 0.005 for linear and recurrent models,
+        0.0005 for transformers, 0.001 for one's own.
     validation_size : float or int, default 0.2
         Share or number of the last rows, which are not trained on; windows may begin before them.
     patience : int or None, default 3
@@ -192,7 +195,7 @@ class SparseForecaster(ForecasterParameters):
         return self
 
     def _trainer(self, history: History, n_train: int, seed: int) -> Trainer:
-        cut, device = self._preparation.windows, self._device()
+        cut, device = self._preparation.windows, resolve_device(self.device)
         windows = cut(history, 0, n_train, device)
         validation = cut(history, n_train - int(self.input_size), len(history.values), device)
         network = self._fresh_network(seed).to(device)
@@ -332,8 +335,7 @@ class SparseForecaster(ForecasterParameters):
         ValueError
             If `y` is unusable or too short.
         """
-        history = self._checked(y)
-        device = self._device()
+        history, device = self._checked(y), resolve_device(self.device)
         windows = self._preparation.windows(history, 0, len(history.values), device)
         errors = residuals(self.network_.to(device), windows)
         self.network_.cpu()
@@ -385,14 +387,14 @@ class SparseForecaster(ForecasterParameters):
         """Return the state with the network as arrays."""
         state: dict[str, Any] = dict(super().__getstate__())
         if isinstance(network := state.get("network_"), nn.Module):
-            state["network_"] = storage.to_arrays(network)
+            state["network_"] = model_files.to_arrays(network)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild the network."""
         super().__setstate__(state)
         if "network_" in state:
-            self.network_ = storage.from_arrays(self._fresh_network(0), state["network_"])
+            self.network_ = model_files.from_arrays(self._fresh_network(0), state["network_"])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

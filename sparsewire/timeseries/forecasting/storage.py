@@ -1,35 +1,25 @@
-"""How is a fitted forecaster turned into arrays, and written to a file that cannot execute code?
+"""What does the file of a fitted forecaster hold?
 
-A file is a zip of NumPy arrays without pickles and one JSON text with everything else. Pickles of
-the forecaster hold the same arrays.
+Parameters, what was learned, the end of the series with its index, and the network as arrays; how
+it is written is decided in `sparsewire.timeseries.model_files`.
 """
 
-import json
 import os
-import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import torch
-from torch import nn
 
 from sparsewire.core import CheckpointError, InvalidArgumentError
-from sparsewire.core._files import replacing
-from sparsewire.core.masked import MASK_SUFFIX
 from sparsewire.timeseries.forecasting.containers import History
 from sparsewire.timeseries.forecasting.preparation import Preparation
+from sparsewire.timeseries.model_files import Arrays, plain, read, to_arrays, write
 from sparsewire.timeseries.protocols import Standardisation
 
 if TYPE_CHECKING:
     from sparsewire.timeseries.forecasting.forecaster import SparseForecaster
 
-Arrays = dict[str, npt.NDArray[Any]]
 FORMAT = "sparsewire.timeseries.SparseForecaster"
 VERSION = 1
-_TEXT = "description"
 _PLAIN = (
     "sparsity_",
     "n_parameters_",
@@ -42,37 +32,6 @@ _PLAIN = (
     "n_epochs_",
     "best_validation_loss_",
 )
-
-
-def to_arrays(network: nn.Module) -> Arrays:
-    """Return weights and masks of a network.
-
-    Examples
-    --------
-    >>> list(to_arrays(nn.Linear(2, 1)))
-    ['weight', 'bias']
-    """
-    return {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}
-
-
-def from_arrays(network: nn.Module, arrays: Arrays) -> nn.Module:
-    """Fill a fresh network with `to_arrays`, masks included.
-
-    Raises
-    ------
-    CheckpointError
-        If the arrays are not those of such a network.
-    """
-    for name in arrays:
-        owner, _, buffer = name.rpartition(".")
-        if buffer.endswith(MASK_SUFFIX) and name not in network.state_dict():
-            mask = torch.ones(arrays[name].shape, dtype=torch.bool)
-            network.get_submodule(owner).register_buffer(buffer, mask)
-    try:
-        network.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
-    except (RuntimeError, TypeError) as error:
-        raise CheckpointError(f"the arrays do not fit the network: {error}") from error
-    return network.eval()
 
 
 def save(path: str | os.PathLike[str], forecaster: "SparseForecaster") -> None:
@@ -97,35 +56,18 @@ def save(path: str | os.PathLike[str], forecaster: "SparseForecaster") -> None:
         )
     last, prepared, fitted = forecaster._last, forecaster._preparation, vars(forecaster)
     text = {
-        "format": FORMAT,
-        "version": VERSION,
-        "parameters": {k: _plain(v) for k, v in forecaster.get_params(deep=False).items()},
+        "parameters": {k: plain(v) for k, v in forecaster.get_params(deep=False).items()},
         "fitted": {name: fitted[name] for name in _PLAIN},
         "preparation": {
             name: getattr(prepared, name) for name in ("input_size", "horizon", "n_time_features")
         },
-        "last": _index_to_text(last) | {"columns": [_plain(c) for c in last.columns]},
+        "last": _index_to_text(last) | {"columns": [plain(c) for c in last.columns]},
     }
     arrays = {f"network/{k}": v for k, v in to_arrays(forecaster.network_).items()}
     arrays["mean"] = prepared.standardisation.mean
     arrays["scale"] = prepared.standardisation.scale
     arrays["residuals"], arrays["last"] = forecaster._residuals, last.values
-    arrays[_TEXT] = np.array(json.dumps(text))
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it; a random generator has no plain form and becomes None."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, (tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, np.random.RandomState) else value
+    write(path, text, arrays, format_=FORMAT, version=VERSION)
 
 
 def _index_to_text(history: History) -> dict[str, Any]:
@@ -176,17 +118,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     OSError
         If it cannot be opened.
     """
-    with Path(path).open("rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            text = json.loads(str(arrays.pop(_TEXT)))
-        except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} is not a readable file of a forecaster: {error}") from (
-                error
-            )
-    if not isinstance(text, dict) or (text.get("format"), text.get("version")) != (FORMAT, VERSION):
-        raise CheckpointError(f"{path} was not written by SparseForecaster.save of this version.")
+    text, arrays = read(path, format_=FORMAT, version=VERSION)
     try:
         parameters = text["parameters"]
         sizes = {"projector_sizes": tuple(parameters["projector_sizes"])}

@@ -1,10 +1,11 @@
 """How is a forecaster trained, which network is kept, and how does a run survive a crash?
 
-Adam, whose rate stays for two epochs and is then halved with each, as in the published protocol.
-The network with the lowest validation loss is kept, weights and masks together; where density
-falls only those count whose density is final, because nearly dense ones from before would win. All
-that is drawn in an epoch follows from the seed and its number, so a run continued from its file
-equals an uninterrupted one.
+Adam, whose rate stays for two epochs and is then halved with each, as in the published protocol;
+where density falls it stays until that is final, because connections lost at a rate that has
+vanished are never made up for. The network with the lowest validation loss is kept, weights and
+masks together; where density falls only those count whose density is final, because nearly dense
+ones from before would win. All that is drawn in an epoch follows from the seed and its number, so a
+run continued from its file equals an uninterrupted one.
 """
 
 import copy
@@ -167,15 +168,19 @@ class Trainer:
     @property
     def counts(self) -> bool:
         """Whether the present network may be kept: its density is final, or mode "reference"."""
-        if self.pals is not None:
-            return self.pals.frozen or self.pals.mode == "reference"
+        return self.handle.step >= self._final_step()
+
+    def _final_step(self) -> int:
+        """Return the step after which density stays, 0 if it never falls."""
         method = self.handle.method
-        last = method.when.last if isinstance(method, GraNet) else None
-        return last is None or self.handle.step >= last
+        falls = isinstance(method, GraNet) if self.pals is None else self.pals.mode == "robust"
+        return (falls and method.when is not None and method.when.last) or 0
 
     def rate(self) -> float:
         """Return the learning rate of the next epoch."""
-        return self.learning_rate * 0.5 ** max(0, self.epoch - 1)
+        steps = -(-len(self.train) // self.batch_size)
+        held = max(1, -(-self._final_step() // steps))
+        return self.learning_rate * 0.5 ** max(0, self.epoch - held)
 
     def run_epoch(self) -> dict[str, float]:
         """Train on every window once.

@@ -1,4 +1,7 @@
-"""Sparse recurrent networks: backbones, redistribution of connections over gates, averaging."""
+"""Sparse recurrent networks: classifier, backbones, connections that move between gates, averaging.
+
+The forecaster of the kind is ``SparseForecaster(model="lstm")`` or ``"gru"``.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,15 +9,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsewire.timeseries.recurrent.averaging import SNTASGD
     from sparsewire.timeseries.recurrent.backbones import SparseGRU, SparseLSTM
+    from sparsewire.timeseries.recurrent.classifier import SparseRNNClassifier
     from sparsewire.timeseries.recurrent.gates import SelfishRNN, gate_densities
 
-__all__ = ["SNTASGD", "SelfishRNN", "SparseGRU", "SparseLSTM", "gate_densities"]
+__all__ = [
+    "SNTASGD",
+    "SelfishRNN",
+    "SparseGRU",
+    "SparseLSTM",
+    "SparseRNNClassifier",
+    "gate_densities",
+]
 
 _HOMES = {
     "SNTASGD": "averaging",
     "SelfishRNN": "gates",
     "SparseGRU": "backbones",
     "SparseLSTM": "backbones",
+    "SparseRNNClassifier": "classifier",
     "gate_densities": "gates",
 }
 

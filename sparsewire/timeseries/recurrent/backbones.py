@@ -12,6 +12,7 @@ arXiv:1901.09208.
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from sparsewire.core._validation import check_fraction, check_integer
@@ -49,13 +50,16 @@ class BaseRecurrent(nn.Module, ABC):
     @abstractmethod
     def _stack(self, n_units: int, n_layers: int, dropout: float) -> nn.LSTM | nn.GRU: ...
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ends: Tensor | None = None) -> Tensor:
         """Map series to scores of classes or to a forecast.
 
         Parameters
         ----------
         x : Tensor, shape (batch, length, n_inputs)
             Series, the oldest sample first.
+        ends : Tensor of int64, shape (batch,), or None, default None
+            Lengths of the series; what comes after them has no influence. None if all are as long
+            as `x`.
 
         Returns
         -------
@@ -64,7 +68,7 @@ class BaseRecurrent(nn.Module, ABC):
         Raises
         ------
         InvalidArgumentError
-            If `x` has another shape.
+            If `x` has another shape, or a length is not in [1, length].
         """
         if x.ndim != 3 or x.shape[1] < 1 or x.shape[2] != self.n_inputs:
             raise InvalidArgumentError(
@@ -72,8 +76,22 @@ class BaseRecurrent(nn.Module, ABC):
                 f"{tuple(x.shape)}."
             )
         hidden, _ = self.rnn(x)
-        outputs: Tensor = self.head(self.dropout(hidden[:, -1]))
+        # A layer that runs forward in time knows nothing of what comes later.
+        last = hidden[:, -1] if ends is None else hidden[_rows(x), _checked(ends, x) - 1]
+        outputs: Tensor = self.head(self.dropout(last))
         return outputs.view(len(x), *self.shape)
+
+
+def _rows(x: Tensor) -> Tensor:
+    return torch.arange(len(x), device=x.device)
+
+
+def _checked(ends: Tensor, x: Tensor) -> Tensor:
+    if ends.shape != x.shape[:1] or int(ends.min()) < 1 or int(ends.max()) > x.shape[1]:
+        raise InvalidArgumentError(
+            f"ends must be {len(x)} lengths from 1 to {x.shape[1]}, got {ends.tolist()}."
+        )
+    return ends
 
 
 class SparseLSTM(BaseRecurrent):
@@ -139,3 +157,7 @@ class SparseGRU(BaseRecurrent):
 
     def _stack(self, n_units: int, n_layers: int, dropout: float) -> nn.GRU:
         return nn.GRU(self.n_inputs, n_units, n_layers, batch_first=True, dropout=dropout)
+
+
+CELLS: dict[str, type[BaseRecurrent]] = {"lstm": SparseLSTM, "gru": SparseGRU}
+"""Backbones by the name of their cell."""

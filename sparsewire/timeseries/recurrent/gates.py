@@ -103,7 +103,7 @@ class SelfishRNN(BaseDropAndGrow):
         self, layer: LayerView, target: int, step: int, generator: torch.Generator
     ) -> LayerPlan:
         """Plan a layer; with the first gate of a matrix those of all its gates."""
-        module, parameter, gates = self._owner(layer.name)
+        module, parameter, gates = _owner(self.model, layer.name)
         if not gates:
             plan = super().plan(layer, target, step, generator)
         else:
@@ -114,11 +114,18 @@ class SelfishRNN(BaseDropAndGrow):
         self._left = layer.active.numel() - plan.dropped.numel() + plan.grown.numel()
         return plan
 
-    def _owner(self, layer: str) -> tuple[nn.Module, str, tuple[str, ...]]:
-        """Return module and name of a layer's parameter, and the gates stacked in it."""
-        path, _, parameter = layer.split("[")[0].rpartition(".")
-        module = unwrap(self.model).get_submodule(path)
-        return module, parameter, packed_parts(module, parameter) or ()
+
+def _parameter_of(layer: str) -> str:
+    """Return the name of the parameter that a layer is, or is a part of."""
+    return layer.rpartition("[")[0] if layer.endswith("]") else layer
+
+
+def _owner(model: nn.Module, layer: str) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """Return module and name of a layer's parameter, and the gates stacked in it."""
+    path, _, parameter = _parameter_of(layer).rpartition(".")
+    module = unwrap(model).get_submodule(path)
+    recurrent = isinstance(module, (nn.RNNBase, nn.RNNCellBase))  # attention stacks no gates
+    return module, parameter, (packed_parts(module, parameter) or ()) if recurrent else ()
 
 
 def _stacked(layer: LayerView, module: nn.Module, parameter: str) -> LayerView:
@@ -126,7 +133,7 @@ def _stacked(layer: LayerView, module: nn.Module, parameter: str) -> LayerView:
     weight, mask = getattr(module, parameter), getattr(module, parameter + MASK_SUFFIX)
     active = mask.flatten().nonzero().squeeze(1)
     values = weight.detach().flatten()[active]
-    return LayerView(layer.name.split("[")[0], tuple(weight.shape), active, values)
+    return LayerView(_parameter_of(layer.name), tuple(weight.shape), active, values)
 
 
 def _cut(whole: LayerPlan, numel: int, gates: Sequence[str]) -> list[LayerPlan]:
@@ -171,7 +178,8 @@ def gate_densities(handle: SparsityHandle) -> dict[str, dict[str, float]]:
     """
     found: dict[str, dict[str, float]] = {}
     for layer in handle.summary().layers:
-        parameter, _, gate = layer.name.partition("[")
-        if gate:
-            found.setdefault(parameter, {})[gate.rstrip("]")] = layer.density
+        if _owner(handle.model, layer.name)[2]:
+            parameter = _parameter_of(layer.name)
+            gate = layer.name[len(parameter) + 1 : -1]
+            found.setdefault(parameter, {})[gate] = layer.density
     return found

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sparsewire.timeseries.dsn import DSNClassifier, to_aeon, to_sktime
+from sparsewire.timeseries.recurrent import SparseRNNClassifier
 from tests.timeseries.dsn.helpers import small, waves
 
 # Both libraries warn about dependencies and deprecations of their own.
@@ -44,6 +45,16 @@ def test_an_adapter_predicts_what_its_classifier_does(library: str) -> None:
     again = pickle.loads(pickle.dumps(adapter))
     np.testing.assert_array_equal(again.predict(X), adapter.predict(X))
     assert isinstance(adapter.get_params()["classifier"], DSNClassifier)
+
+
+@pytest.mark.parametrize("library", list(MAKERS))
+def test_an_adapter_takes_a_recurrent_classifier_too(library: str) -> None:
+    pytest.importorskip(library)
+    X, y = waves(channels=2)
+    classifier = SparseRNNClassifier(n_units=4, n_epochs=2, random_state=0)
+    adapter = MAKERS[library](classifier).fit(X, y)
+    expected = classifier.fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(adapter.predict_proba(X), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("library", list(MAKERS))

@@ -208,5 +208,5 @@ def test_divergence_is_reported_with_the_epoch() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_missing_device_is_named() -> None:
     X, y = waves()
-    with pytest.raises(RuntimeError, match="device='cuda'"):
+    with pytest.raises(InvalidArgumentError, match="device='cuda'"):
         small(device="cuda").fit(X, y)

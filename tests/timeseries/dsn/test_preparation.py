@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from sparsewire.timeseries.dsn.preparation import Missing, Normalise, Preparation, Unequal
+from sparsewire.timeseries.classification.preparation import (
+    Missing,
+    Normalise,
+    Preparation,
+    Unequal,
+)
 from sparsewire.timeseries.panel import to_panel
 from tests.timeseries.dsn.helpers import small, waves
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sparsewire.core import CheckpointError, InvalidArgumentError
+from sparsewire.timeseries.classification.training import Trainer
 from sparsewire.timeseries.dsn import DSNClassifier
-from sparsewire.timeseries.dsn.training import Trainer
 from tests.timeseries.dsn.helpers import small, waves
 
 LONG = {"n_epochs": 13, "kernel_size": 9}

@@ -1,5 +1,6 @@
 """The forecaster as an estimator: what it learns, keeps, refuses and resumes."""
 
+import math
 import pickle
 import pickletools
 from pathlib import Path
@@ -69,6 +70,52 @@ def test_transformers_learn_with_and_without_times(model: str) -> None:
         assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("model", ["lstm", "gru"])
+@pytest.mark.parametrize("sparsity", ["pals", "static", "dynamic", "granet", None])
+def test_recurrent_networks_learn_whatever_the_sparsity(model: str, sparsity: Any) -> None:
+    arguments = SMALL | {"batch_size": 8, "d_model": 15, "n_encoder_layers": 1}
+    forecaster = SparseForecaster(model, sparsity=sparsity, density=0.4, **arguments).fit(waves())
+    assert forecaster.predict().shape == (6, 2)
+    losses = forecaster.history_["validation_loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    expected = {"pals": None, None: 0.0}.get(sparsity, 0.6)
+    assert forecaster.sparsity_ > 0.2 or expected == 0.0
+    if expected is not None:
+        assert forecaster.sparsity_ == pytest.approx(expected, abs=0.01)
+    for name, mask in forecaster.network_.named_buffers():
+        assert not forecaster.network_.get_parameter(name.removesuffix("_mask"))[~mask].any()
+
+
+def test_connections_of_a_recurrent_network_move_between_gates_only_if_dynamic() -> None:
+    counts = {}
+    for sparsity in ("dynamic", "static"):
+        arguments = SMALL | {"model": "lstm", "sparsity": sparsity, "d_model": 12}
+        network = SparseForecaster(**arguments).fit(waves()).network_
+        for name in ("weight_ih_l0", "weight_hh_l0", "weight_hh_l1"):
+            mask = network.get_buffer(f"backbone.rnn.{name}_mask")
+            gates = [int(gate.sum()) for gate in mask.chunk(4)]
+            counts[sparsity, name] = (max(gates) - min(gates) > 1, int(mask.sum()))
+    for (sparsity, name), (differ, total) in counts.items():
+        assert differ == (sparsity == "dynamic")
+        assert total == counts["static", name][1]
+
+
+def test_a_recurrent_forecast_moves_with_the_level_of_the_series() -> None:
+    y = waves(200)
+    arguments = SMALL | {"model": "gru", "max_epochs": 2, "d_model": 6, "scale": "none"}
+    forecaster = SparseForecaster(**arguments).fit(y)
+    np.testing.assert_allclose(
+        forecaster.predict(y + 1000), forecaster.predict(y) + 1000, atol=0.01
+    )
+
+
+@pytest.mark.parametrize("sparsity", ["dynamic", "granet"])
+def test_a_run_too_short_for_an_update_is_refused_in_the_user_s_terms(sparsity: Any) -> None:
+    arguments = SMALL | {"sparsity": sparsity, "max_epochs": 1, "batch_size": 1000}
+    with pytest.raises(InvalidArgumentError, match="raise max_epochs or lower batch_size"):
+        SparseForecaster(**arguments).fit(waves())
+
+
 def test_times_reach_a_transformer_and_follow_the_forecast() -> None:
     y = frame(200)
     forecaster = SparseForecaster("transformer", **(SMALL | TINY | {"max_epochs": 2})).fit(y)
@@ -130,8 +177,25 @@ def test_the_validation_rows_do_not_change_scale_or_training(fitted: SparseForec
 
 def test_the_rate_stays_for_two_epochs_and_is_then_halved() -> None:
     arguments = SMALL | {"learning_rate": 0.01, "patience": None}
-    rates = SparseForecaster(**arguments).fit(waves()).history_["learning_rate"]
+    rates = SparseForecaster(sparsity=None, **arguments).fit(waves()).history_["learning_rate"]
     assert rates == [0.01, 0.01, 0.005, 0.0025, 0.00125, 0.000625]
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "last_update"),
+    [("pals", 28), ("granet", 29)],  # of 42 steps, 7 in each epoch
+)
+def test_the_rate_stays_while_density_falls(sparsity: Any, last_update: int) -> None:
+    arguments = SMALL | {"learning_rate": 0.01, "patience": None}
+    rates = SparseForecaster(sparsity=sparsity, **arguments).fit(waves()).history_["learning_rate"]
+    falling = math.ceil(last_update / 7)
+    assert rates == [0.01 * 0.5 ** max(0, epoch - falling) for epoch in range(6)]
+
+
+def test_the_reference_mode_halves_the_rate_from_the_beginning() -> None:
+    arguments = SMALL | {"learning_rate": 0.01, "patience": None}
+    forecaster = SparseForecaster(pals_options={"mode": "reference"}, **arguments).fit(waves())
+    assert forecaster.history_["learning_rate"] == [0.01, 0.01, 0.005, 0.0025, 0.00125, 0.000625]
 
 
 # Which network is kept
@@ -208,7 +272,7 @@ def test_the_global_random_state_is_neither_read_nor_moved() -> None:
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("model", ["dlinear", "nstransformer"])
+@pytest.mark.parametrize("model", ["dlinear", "nstransformer", "lstm"])
 def test_a_pickle_forecasts_the_same_and_holds_no_tensor(model: str) -> None:
     y = frame(200)
     forecaster = SparseForecaster(model, **(SMALL | TINY | {"max_epochs": 2})).fit(y)
@@ -239,6 +303,15 @@ def test_a_saved_forecaster_forecasts_the_same(kind: str, tmp_path: Path) -> Non
     assert again.history_ == forecaster.history_
     assert np.array_equal(again.predict_interval()[0], forecaster.predict_interval()[0])
     assert again.evaluate(y) == forecaster.evaluate(y)
+
+
+def test_a_saved_recurrent_forecaster_forecasts_the_same(tmp_path: Path) -> None:
+    arguments = SMALL | {"model": "gru", "sparsity": "dynamic", "max_epochs": 2, "d_model": 7}
+    forecaster = SparseForecaster(**arguments).fit(frame(150))
+    forecaster.save(tmp_path / "model.npz")
+    again = SparseForecaster.load(tmp_path / "model.npz")
+    pd.testing.assert_frame_equal(again.predict(), forecaster.predict())
+    assert again.flops_ == forecaster.flops_ < again.dense_flops_
 
 
 def test_a_damaged_file_is_refused(fitted: SparseForecaster, tmp_path: Path) -> None:
@@ -350,15 +423,15 @@ def test_a_later_series_of_other_form_is_refused(fitted: SparseForecaster) -> No
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"model": "lstm"},
+        {"model": "rnn"},
         {"input_size": 0},
         {"horizon": 2.5},
         {"sparsity": "adaptive"},
         {"density": 0.0},
         {"prune_factor": 0.9},
         {"loss": "mape"},
-        {"d_model": 9},
-        {"d_model": 8, "n_heads": 3},
+        {"model": "transformer", "d_model": 9},
+        {"model": "nstransformer", "d_model": 8, "n_heads": 3},
         {"projector_sizes": ()},
         {"projector_sizes": (0,)},
         {"validation_size": 0},
@@ -386,7 +459,7 @@ class StopError(Exception):
 
 
 @pytest.mark.parametrize("sparsity", ["pals", "dynamic", None])
-@pytest.mark.parametrize("model", ["dlinear", "transformer"])
+@pytest.mark.parametrize("model", ["dlinear", "transformer", "lstm"])
 def test_a_stopped_run_resumes_without_loss(
     model: str, sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -148,8 +148,11 @@ def test_masked_weights_and_their_moments_are_zero_after_every_step() -> None:
     assert pals.sparsity > 0.2
 
 
-def test_a_connection_that_grows_starts_at_zero_with_fresh_moments() -> None:
-    pals = build(torch.optim.Adam, loss_freedom=1.0)
+@pytest.mark.parametrize("mode", ["robust", "reference"])
+def test_a_connection_that_grows_starts_at_zero_and_robustly_with_the_mean_second_moment(
+    mode: Literal["robust", "reference"],
+) -> None:
+    pals = build(torch.optim.Adam, loss_freedom=1.0, mode=mode)
     train(pals, 27, [1.0])
     before = pals.handle.masks()
     train(pals, 1, [9.0] * 100, skip=27)  # the update of step 28
@@ -158,8 +161,11 @@ def test_a_connection_that_grows_starts_at_zero_with_fresh_moments() -> None:
     for name, new in grown.items():
         weight = pals.handle.model.get_parameter(name)
         state = pals.handle.optimizer.state[weight]
-        for tensor in (weight, state["exp_avg"], state["exp_avg_sq"]):
+        for tensor in (weight, state["exp_avg"]):
             assert not tensor[new].any()
+        second = state["exp_avg_sq"]
+        mean = second[pals.handle.masks()[name] & ~new].mean() if mode == "robust" else 0.0
+        torch.testing.assert_close(second[new], torch.full_like(second[new], float(mean)))
 
 
 def test_a_growing_loss_expands_and_a_falling_one_shrinks() -> None:

@@ -159,6 +159,41 @@ def test_a_linear_head_without_masks_is_updated_by_itself() -> None:
     handle.verify()
 
 
+def test_projections_of_attention_are_no_gates() -> None:
+    model = nn.MultiheadAttention(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = SelfishRNN(model, update_interval=1, drop_fraction=1.0)
+    handle = sparsewire.sparsify(model, optimizer, density=0.3, method=method)
+    before = {layer.name: layer.active for layer in handle.summary().layers}
+    update_topology(handle)
+    assert {layer.name: layer.active for layer in handle.summary().layers} == before
+    assert gate_densities(handle) == {}
+
+
+def test_brackets_in_the_name_of_a_module_do_not_confuse() -> None:
+    model = nn.ModuleDict({"a[0]": nn.GRU(3, 6), "b[i]": nn.Linear(6, 2)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = SelfishRNN(model, update_interval=1)
+    handle = sparsewire.sparsify(model, optimizer, density=0.4, method=method)
+    update_topology(handle)
+    handle.verify()
+    assert set(gate_densities(handle)) == {"a[0].weight_ih_l0", "a[0].weight_hh_l0"}
+
+
+def test_a_gate_may_lose_all_its_connections_and_gain_some_again() -> None:
+    model = nn.LSTM(2, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = SelfishRNN(model, update_interval=1, drop_fraction=0.5)
+    handle = sparsewire.sparsify(model, optimizer, density=0.15, method=method)
+    seen = set()
+    for _ in range(60):
+        update_topology(handle)
+        seen.add(gate_densities(handle)["weight_ih_l0"]["f"])
+        handle.verify()
+    assert 0.0 in seen
+    assert len(seen) > 1
+
+
 def test_layers_without_gates_have_no_gate_densities() -> None:
     model = nn.Linear(4, 4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

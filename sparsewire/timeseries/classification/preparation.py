@@ -98,8 +98,8 @@ class Preparation:
         """
         if panel.n_channels != self.n_channels:
             raise InvalidArgumentError(
-                f"the series have {panel.n_channels} channels, but DSNClassifier is fitted on "
-                f"series of {self.n_channels}."
+                f"the series have {panel.n_channels} channels, but the classifier was fitted "
+                f"to series of {self.n_channels}."
             )
         lengths = self._lengths(panel)
         values = self._filled(panel, self._normalised(panel.values))

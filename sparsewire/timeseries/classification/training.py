@@ -1,4 +1,4 @@
-"""How is a dynamic sparse network trained, which one is kept, and how does a run survive a crash?
+"""How is a network trained to classify series, which one is kept, and how does it survive a crash?
 
 Adam with a cosine learning rate; the network of the epoch with the lowest training loss is kept,
 weights and masks together, or of the lowest loss of held-out series if there are some. All that is
@@ -10,7 +10,9 @@ import copy
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -28,8 +30,7 @@ from sparsewire.core import (
     TrainingDivergedError,
 )
 from sparsewire.core.run_file import RunFile
-from sparsewire.timeseries.dsn.network import DSNNetwork
-from sparsewire.timeseries.dsn.preparation import Series
+from sparsewire.timeseries.classification.preparation import Series
 
 LOWEST_RATE = 1e-4
 """Learning rate at which the cosine ends (reference), unless it begins below."""
@@ -39,6 +40,34 @@ OUTPUT_BATCH = 16
 for a series does not depend on the company it comes in."""
 
 Rows = npt.NDArray[np.int64]
+
+
+class BaseSeriesNetwork(nn.Module, ABC):
+    """A network that scores the classes of series.
+
+    Attributes
+    ----------
+    shape : dataclass
+        Its sizes.
+    """
+
+    shape: Any
+
+    @abstractmethod
+    def forward(self, x: Tensor, ends: Tensor | None = None) -> Tensor:
+        """Return the logits.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, n_channels, time)
+            Series, zero beyond their ends.
+        ends : Tensor of int64, shape (batch,), or None
+            Their lengths; None if all are equally long.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_classes)
+        """
 
 
 def default_batch_size(n_series: int) -> int:
@@ -116,7 +145,9 @@ def to_batch(series: Series, rows: Rows, device: torch.device) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def logits(network: DSNNetwork, series: Series, device: torch.device) -> npt.NDArray[np.float32]:
+def logits(
+    network: BaseSeriesNetwork, series: Series, device: torch.device
+) -> npt.NDArray[np.float32]:
     """Return the logits of all series, shape (n_series, n_classes)."""
     network.eval()
     found = []
@@ -164,7 +195,7 @@ class Trainer:
     Parameters
     ----------
     handle : SparsityHandle
-        Of a `DSNNetwork` and its Adam optimizer, on their device.
+        Of a `BaseSeriesNetwork` and its Adam optimizer, on their device.
     data : Labelled
         What to learn.
     batch_size, n_epochs : int
@@ -172,7 +203,7 @@ class Trainer:
     learning_rate : float
         Rate of the first epoch.
     seed : int
-        Seed of the order of series.
+        Seed of the order of series, and of dropout.
 
     Attributes
     ----------
@@ -191,14 +222,14 @@ class Trainer:
         seed: int,
     ) -> None:
         self.handle = handle
-        assert isinstance(handle.model, DSNNetwork)
+        assert isinstance(handle.model, BaseSeriesNetwork)
         self.network = handle.model
         self.data = data
         self.batch_size = batch_size
         self.n_epochs = n_epochs
         self.learning_rate = learning_rate
         self.seed = seed
-        self.device = self.network.head.weight.device
+        self.device = next(self.network.parameters()).device
         self.epoch = 0
 
     def rate(self, epoch: int) -> float:
@@ -226,8 +257,9 @@ class Trainer:
         self.network.train()
         order = np.random.default_rng([self.seed, self.epoch])
         total = 0.0
-        for rows in batches(self.data.train, self.batch_size, order):
-            total += self._step(rows) * len(rows)
+        with self._own_dropout():
+            for rows in batches(self.data.train, self.batch_size, order):
+                total += self._step(rows) * len(rows)
         self.epoch += 1
         entries = {"loss": total / len(self.data.train)}
         if len(self.data.held_out):
@@ -235,6 +267,16 @@ class Trainer:
         if not all(map(math.isfinite, entries.values())):
             raise self._diverged()
         return entries | {"seconds": time.perf_counter() - started}
+
+    @contextmanager
+    def _own_dropout(self) -> Iterator[None]:
+        """Let dropout draw by the seed of the epoch, and leave the global generators alone."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(
+                int(np.random.default_rng([self.seed, self.epoch, 1]).integers(2**63))
+            )
+            yield
 
     def _step(self, rows: Rows) -> float:
         target = torch.from_numpy(self.data.target[rows]).to(self.device)
@@ -279,7 +321,7 @@ def _resume(file: RunFile, trainer: Trainer) -> Progress:
 
 
 def train(
-    trainer: Trainer, *, patience: int | None, file: RunFile | None, verbose: int
+    trainer: Trainer, *, patience: int | None, file: RunFile | None, title: str, verbose: int
 ) -> Progress:
     """Train until the end or until nothing has improved for a while, and restore the best network.
 
@@ -291,6 +333,8 @@ def train(
         Epochs without a lower loss after which training stops; None means never.
     file : RunFile or None
         Where the run is written after every epoch, and continued from.
+    title : str
+        What stands before the progress bar.
     verbose : int
         1 shows a progress bar on standard error.
 
@@ -301,7 +345,7 @@ def train(
     """
     progress = Progress() if file is None else _resume(file, trainer)
     total = trainer.n_epochs
-    with tqdm(total=total, initial=trainer.epoch, desc="DSNClassifier", disable=not verbose) as bar:
+    with tqdm(total=total, initial=trainer.epoch, desc=title, disable=not verbose) as bar:
         while trainer.epoch < total and (
             patience is None or trainer.epoch - progress.best_epoch < patience
         ):
