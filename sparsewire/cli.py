@@ -17,6 +17,8 @@ from sparsewire.continual import cli as continual_cli
 from sparsewire.featsel import cli as featsel_cli
 from sparsewire.featsel.benchmark import cli as featsel_bench_cli
 from sparsewire.rl import cli as rl_cli
+from sparsewire.timeseries import cli as ts_cli
+from sparsewire.timeseries.benchmark import cli as ts_bench_cli
 
 app = typer.Typer(
     help="Dynamic sparse training: one engine, several applications.",
@@ -45,9 +47,12 @@ def _options(
 
 
 featsel_cli.register(app)
-featsel_bench_cli.register_bench(bench_cli.register(app))
+bench = bench_cli.register(app)
+featsel_bench_cli.register_bench(bench)
+ts_bench_cli.register_bench(bench)
 rl_cli.register(app)
 continual_cli.register(app)
+ts_cli.register(app)
 
 
 def main() -> None:
@@ -58,6 +63,6 @@ def main() -> None:
     >>> [command.name for command in app.registered_commands]
     ['select']
     >>> [group.name for group in app.registered_groups]
-    ['bench', 'rl', 'cl']
+    ['bench', 'rl', 'cl', 'ts']
     """
     app()

@@ -74,7 +74,7 @@ def change_points_figure(
     time = np.arange(len(values))
     for k in range(n_channels):
         panels[k].plot(time, values[:, k], color="black", linewidth=0.8)
-        panels[k].set_ylabel(names[k])
+        panels[k].set_ylabel(_shortened(names[k]), parse_math=False)
     if annotations is not None:
         _draw_annotations(panels[n_channels], annotations)
     _draw_scores(panels[-1], detection, threshold)
@@ -84,15 +84,35 @@ def change_points_figure(
             axes.axvline(place, color=_FOUND, linewidth=1.2, zorder=0)
     panels[-1].set_xlabel("sample")
     panels[-1].set_xlim(0, len(values) - 1)
-    panels[0].set_title(
-        f"{len(detection.change_points)} change points found (orange); grey: warm-up", fontsize=10
-    )
+    panels[0].set_title(_title(len(detection.change_points)), fontsize=10)
     return figure
 
 
+def _title(n_found: int) -> str:
+    found = f"{n_found} change points found (orange)" if n_found else "no change points found"
+    return f"{found}; grey: warm-up; dashed: threshold"
+
+
+def _shortened(name: str, longest: int = 18) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
 def _draw_annotations(axes: Axes, annotations: Mapping[str, Iterable[int]]) -> None:
+    marked = [list(points) for points in annotations.values()]
+    for row, points in enumerate(marked):
+        axes.axhline(row, color=_GREY, linewidth=0.4, zorder=0)
+        if not points:  # else the row would look as if something were missing
+            axes.text(
+                0.01,
+                row,
+                "marks no change",
+                transform=axes.get_yaxis_transform(),
+                va="center",
+                fontsize=7,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            )
     axes.eventplot(
-        [list(points) for points in annotations.values()],
+        marked,
         colors=_MARKED,
         lineoffsets=list(range(len(annotations))),
         linelengths=0.7,
@@ -104,7 +124,14 @@ def _draw_annotations(axes: Axes, annotations: Mapping[str, Iterable[int]]) -> N
 
 
 def _draw_scores(axes: Axes, detection: Detection, threshold: float) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axes.plot(detection.scores, color="black", linewidth=0.8)
     axes.axhline(threshold, color=_GREY, linestyle="--", linewidth=0.8)
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    # Over less than two decades powers of ten alone would be too few ticks.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("loss / usual loss")

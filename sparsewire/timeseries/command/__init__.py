@@ -1,0 +1,1 @@
+"""What ``sparsewire ts`` consists of: arguments, what is read, the three tasks, what is written."""
