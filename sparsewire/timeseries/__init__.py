@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ltsf_borders,
         ltsf_protocol,
         n_windows,
+        repeat_last,
         standardise,
     )
     from sparsewire.timeseries.recurrent import (
@@ -71,6 +72,7 @@ __all__ = [
     "mae",
     "mse",
     "n_windows",
+    "repeat_last",
     "standardise",
     "to_ruptures",
 ]
@@ -104,6 +106,7 @@ _HOMES = {
     "mae": "metrics",
     "mse": "metrics",
     "n_windows": "protocols",
+    "repeat_last": "protocols",
     "standardise": "protocols",
     "to_ruptures": "metrics",
 }

@@ -21,6 +21,7 @@ from sparsewire.core._validation import check_integer
 from sparsewire.core.errors import InvalidArgumentError
 from sparsewire.datasets.registry import key_of
 from sparsewire.datasets.timeseries.registry import find_time_series
+from sparsewire.timeseries.metrics import ErrorSums
 
 # Rows of the three blocks: 12, 4 and 4 months of 30 days of hours; what follows is never used.
 _ETT_HOURLY = (12 * 30 * 24, 4 * 30 * 24, 4 * 30 * 24)
@@ -254,6 +255,40 @@ def n_windows(n_rows: int, look_back: int, horizon: int) -> int:
             f"at least {look_back + horizon} rows are needed."
         )
     return count
+
+
+def repeat_last(values: npt.ArrayLike, look_back: int, horizon: int) -> ErrorSums:
+    """Return the errors of repeating the last known value, over all windows of a series.
+
+    Parameters
+    ----------
+    values : array-like, shape (n_rows, n_columns)
+        Rows, the first `look_back` of them for context; for published errors on the scale of the
+        training block.
+    look_back, horizon : int
+        Known steps of a window, and steps to forecast.
+
+    Returns
+    -------
+    ErrorSums
+        Over windows, steps and columns.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there are too few rows for one window.
+
+    Examples
+    --------
+    >>> repeat_last(np.arange(6.0)[:, np.newaxis], look_back=2, horizon=3).mae
+    2.0
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    last = rows[look_back - 1 :][: n_windows(len(rows), look_back, horizon)]
+    total = ErrorSums()
+    for step in range(look_back, look_back + horizon):
+        total += ErrorSums.of(rows[step:][: len(last)], last)
+    return total
 
 
 def standardise(

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from sparsewire import datasets, timeseries
 from sparsewire.core.errors import InvalidArgumentError
-from sparsewire.timeseries.metrics import ErrorSums
+from sparsewire.timeseries import metrics
 from sparsewire.timeseries.protocols import (
     ltsf_borders,
     ltsf_protocol,
     n_windows,
+    repeat_last,
     standardise,
 )
 
@@ -97,18 +98,20 @@ def test_every_published_horizon_fits_into_every_block(name: str) -> None:
         assert min(borders.window_counts(horizon)) > 0
 
 
-def repeat_last(name: str, horizon: int) -> ErrorSums:
-    """Forecast every test window of a benchmark by its last known row."""
-    look_back = ltsf_protocol(name).look_back
-    borders = ltsf_borders(name, look_back)
-    scaled, _ = standardise(datasets.load_series(name).values, borders.train[1])
-    rows = scaled[slice(*borders.test)]
-    total = ErrorSums()
-    for start in range(borders.window_counts(horizon)[2]):
-        known = rows[start : start + look_back]
-        future = rows[start + look_back : start + look_back + horizon]
-        total += ErrorSums.of(future, np.broadcast_to(known[-1], future.shape))
-    return total
+def slowly_repeated(
+    values: npt.NDArray[np.float64], size: int, horizon: int
+) -> tuple[float, float]:
+    truths, forecasts = [], []
+    for start in range(len(values) - size - horizon + 1):
+        truths.append(values[start + size : start + size + horizon])
+        forecasts.append(np.repeat(values[start + size - 1 : start + size], horizon, axis=0))
+    return metrics.mse(truths, forecasts), metrics.mae(truths, forecasts)
+
+
+def test_repeating_the_last_value_is_judged_over_every_window() -> None:
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    found = repeat_last(values, 7, 5)
+    assert (found.mse, found.mae) == pytest.approx(slowly_repeated(values, 7, 5))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +121,9 @@ def repeat_last(name: str, horizon: int) -> ErrorSums:
 def test_repeating_the_last_row_has_the_published_errors(
     name: str, horizon: int, mse: float, mae: float, data_dir: Path
 ) -> None:
-    total = repeat_last(name, horizon)
+    borders = ltsf_borders(name, ltsf_protocol(name).look_back)
+    scaled, _ = standardise(datasets.load_series(name).values, borders.train[1])
+    total = repeat_last(scaled[slice(*borders.test)], borders.look_back, horizon)
     assert round(total.mse, 3) == mse
     assert round(total.mae, 3) == mae
 

@@ -7,9 +7,8 @@ the JSON last, so that it stands for a whole result. An interrupted run removes 
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsewire.core._files import replacing
-from sparsewire.core.errors import InvalidArgumentError
 from sparsewire.featsel.command.request import Request
+from sparsewire.reporting.outputs import check_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,62 +69,7 @@ def check_output(request: Request, n_features: int | None = None) -> None:
         Names the files and the way out.
     """
     files = (request.table_file, *request.picture_files(n_features).values(), request.json_file)
-    if any(path.resolve() == request.data.resolve() for path in files):
-        raise InvalidArgumentError(
-            f"the output would replace the input {request.data}; choose another --output folder."
-        )
-    existing = [str(path) for path in files if path.is_file()]
-    if existing and not request.force:
-        raise InvalidArgumentError(
-            f"output exists already: {', '.join(existing)}; add --force to replace it."
-        )
-    folders = [str(path) for path in files if path.is_dir()]
-    if folders:
-        raise InvalidArgumentError(
-            f"a folder is in the way of a file: {', '.join(folders)}; choose another --output."
-        )
-    if request.output.exists() and not request.output.is_dir():
-        raise InvalidArgumentError(f"--output {request.output} is a file; name a folder.")
-
-
-@contextmanager
-def output_folder(path: Path) -> Iterator[None]:
-    """Make a folder for what the block writes; if it fails, leave no empty folder behind.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder; it may exist.
-
-    Yields
-    ------
-    None
-        The folder exists and can be written into.
-
-    Raises
-    ------
-    OSError
-        If it cannot be made or written into.
-
-    Examples
-    --------
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with suppress(KeyboardInterrupt), output_folder(Path(folder, "a", "b")):
-    ...         raise KeyboardInterrupt
-    ...     list(Path(folder).iterdir())
-    []
-    """
-    new = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass  # a folder without write permission shows here, not after the training
-        yield
-    except BaseException:
-        for folder in new:
-            with suppress(OSError):  # it holds something by now, or was never made
-                folder.rmdir()
-        raise
+    check_files(request.output, files, inputs=[request.data], force=request.force)
 
 
 def write_results(request: Request, result: Selection) -> list[Path]:

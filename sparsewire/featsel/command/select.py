@@ -20,13 +20,13 @@ from sparsewire.featsel.command.request import Request
 from sparsewire.featsel.command.results import (
     Selection,
     check_output,
-    output_folder,
     write_results,
 )
 from sparsewire.featsel.command.stream import fit_chunks
 from sparsewire.featsel.parquet import ParquetRows
 from sparsewire.featsel.tables import read_table, write_selected
 from sparsewire.featsel.targets import read_target
+from sparsewire.reporting.outputs import output_folder
 
 
 def run(request: Request) -> None:

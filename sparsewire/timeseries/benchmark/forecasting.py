@@ -45,7 +45,7 @@ from sparsewire.timeseries.protocols import (
     LTSFBorders,
     ltsf_borders,
     ltsf_protocol,
-    n_windows,
+    repeat_last,
     standardise,
 )
 
@@ -271,7 +271,7 @@ class ForecastBench(BaseBench):
             # Windows differ by their context only, of which one row is enough.
             borders = ltsf_borders(cell.data, 1)
             horizon = int(cell.settings["horizon"])
-            return _errors(lambda rows: repeat_last(series.values, rows, horizon), borders, cell)
+            return _errors(lambda rows: _repeat_last(series.values, rows, horizon), borders, cell)
         borders = ltsf_borders(cell.data, int(cell.settings["input_size"]))
         frame = pd.DataFrame(series.values, pd.DatetimeIndex(series.times), list(series.columns))
         started = time.process_time()
@@ -345,36 +345,6 @@ def _errors(
     return {**result, "as_published": {"mse": found.mse, "mae": found.mae}}
 
 
-def repeat_last(values: Any, borders: LTSFBorders, horizon: int) -> ErrorSums:
-    """Return the errors of repeating the last known value, over all windows of the test block.
-
-    Parameters
-    ----------
-    values : ndarray of shape (T, n_columns)
-        Series in its own units.
-    borders : LTSFBorders
-        Its blocks.
-    horizon : int
-        Steps to forecast.
-
-    Returns
-    -------
-    ErrorSums
-        On the scale of the training block.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ramp = np.arange(100.0)[:, np.newaxis]
-    >>> errors = repeat_last(ramp, ltsf_borders(100, look_back=8), horizon=2)
-    >>> round(errors.mae * float(ramp[:70].std()), 9)
-    1.5
-    """
+def _repeat_last(values: Any, borders: LTSFBorders, horizon: int) -> ErrorSums:
     scaled, _ = standardise(values, borders.train[1])
-    rows, known = scaled[slice(*borders.test)], borders.look_back
-    count = n_windows(len(rows), known, horizon)
-    last = rows[known - 1 : known - 1 + count]
-    total = ErrorSums()
-    for step in range(known, known + horizon):
-        total += ErrorSums.of(rows[step : step + count], last)
-    return total
+    return repeat_last(scaled[slice(*borders.test)], borders.look_back, horizon)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import typer
 
 from sparsewire.core.errors import InvalidArgumentError
+from sparsewire.reporting.outputs import output_folder
 from sparsewire.timeseries.command.arguments import make_estimator, refusals
 from sparsewire.timeseries.command.output import (
     Common,
@@ -25,7 +26,6 @@ from sparsewire.timeseries.command.output import (
     describe_run,
     history_writer,
     json_writer,
-    output_folder,
     resumable,
     write_files,
 )

@@ -20,6 +20,7 @@ from sparsewire.datasets.timeseries import (
     read_annotations,
     read_tcpd,
 )
+from sparsewire.reporting.outputs import output_folder
 from sparsewire.reporting.terminal import say
 from sparsewire.timeseries.change_points import ALACPD, Detection
 from sparsewire.timeseries.command.arguments import make_estimator, refusals
@@ -31,7 +32,6 @@ from sparsewire.timeseries.command.output import (
     describe_files,
     describe_run,
     json_writer,
-    output_folder,
     write_files,
 )
 from sparsewire.timeseries.command.tables import plain_time, read_csv

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import typer
 
 from sparsewire.core._validation import suggest
 from sparsewire.core.errors import InvalidArgumentError, UnknownMethodError
 from sparsewire.datasets.timeseries import load_series
+from sparsewire.reporting.outputs import output_folder
 from sparsewire.timeseries.command.arguments import make_estimator, refusals
 from sparsewire.timeseries.command.output import (
     Common,
@@ -30,7 +29,6 @@ from sparsewire.timeseries.command.output import (
     describe_run,
     history_writer,
     json_writer,
-    output_folder,
     resumable,
     write_files,
 )
@@ -39,8 +37,7 @@ from sparsewire.timeseries.forecasting import SparseForecaster
 from sparsewire.timeseries.forecasting.containers import to_history
 from sparsewire.timeseries.forecasting.parameters import MODELS
 from sparsewire.timeseries.forecasting.preparation import training_rows
-from sparsewire.timeseries.metrics import ErrorSums
-from sparsewire.timeseries.protocols import ltsf_borders, ltsf_protocol, n_windows
+from sparsewire.timeseries.protocols import ltsf_borders, ltsf_protocol, n_windows, repeat_last
 
 _OPTIONS = {
     "model": "--model",
@@ -290,33 +287,6 @@ def scores(forecaster: Any, rows: pd.DataFrame) -> dict[str, Any]:
         "mae": own.mae,
         "repeat_last": {"mse": repeated.mse, "mae": repeated.mae},
     }
-
-
-def repeat_last(values: npt.NDArray[np.float64], input_size: int, horizon: int) -> ErrorSums:
-    """Return the errors of forecasting every step by the last known value.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_channels)
-        Scaled rows.
-    input_size, horizon : int
-        Known and unknown steps of a window.
-
-    Returns
-    -------
-    ErrorSums
-        Over all windows, steps and channels.
-
-    Examples
-    --------
-    >>> repeat_last(np.arange(6.0)[:, np.newaxis], input_size=2, horizon=3).mae
-    2.0
-    """
-    last = values[input_size - 1 : len(values) - horizon]
-    total = ErrorSums()
-    for step in range(1, horizon + 1):
-        total += ErrorSums.of(values[input_size - 1 + step :][: len(last)], last)
-    return total
 
 
 def _describe(request: Request, series: Series, split: _Split, files: list[Path]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ import csv
 import hashlib
 import json
 import platform
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ import typer
 
 from sparsewire.core._files import replacing
 from sparsewire.core.errors import InvalidArgumentError
+from sparsewire.reporting.outputs import check_files
 from sparsewire.reporting.terminal import command_line, say
 
 Writer = Callable[[Path], None]
@@ -90,64 +90,8 @@ def check_output(common: Common, names: Iterable[str], inputs: Iterable[Path]) -
         from sparsewire.reporting.figures import require_matplotlib
 
         require_matplotlib()
-    folder = common.folder
-    if folder.exists() and not folder.is_dir():
-        raise InvalidArgumentError(f"--output {folder} is a file; name a folder.")
-    files = [folder / name for name in names]
-    for source in inputs:
-        if source.resolve() in [path.resolve() for path in files]:
-            raise InvalidArgumentError(
-                f"the output would replace the input {source}; choose another --output folder."
-            )
-    if folders := [str(path) for path in files if path.is_dir()]:
-        raise InvalidArgumentError(
-            f"a folder is in the way of a file: {', '.join(folders)}; choose another --output."
-        )
-    existing = [str(path) for path in files if path.is_file()]
-    if existing and not common.force:
-        raise InvalidArgumentError(
-            f"output exists already: {', '.join(existing)}; add --force to replace it."
-        )
-
-
-@contextmanager
-def output_folder(path: Path) -> Iterator[None]:
-    """Make a folder for what the block writes; if it fails, leave no empty folder behind.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder; it may exist.
-
-    Yields
-    ------
-    None
-        The folder exists and can be written into.
-
-    Raises
-    ------
-    OSError
-        If it cannot be made or written into.
-
-    Examples
-    --------
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with suppress(KeyboardInterrupt), output_folder(Path(folder, "a", "b")):
-    ...         raise KeyboardInterrupt
-    ...     list(Path(folder).iterdir())
-    []
-    """
-    new = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass  # a folder without write permission shows here, not after the training
-        yield
-    except BaseException:
-        for folder in new:
-            with suppress(OSError):  # it holds something by now, or was never made
-                folder.rmdir()
-        raise
+    files = [common.folder / name for name in names]
+    check_files(common.folder, files, inputs=inputs, force=common.force)
 
 
 @contextmanager

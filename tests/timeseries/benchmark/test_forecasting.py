@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from sparsewire import datasets
 from sparsewire.timeseries.benchmark.cells import Cell, Result
-from sparsewire.timeseries.benchmark.forecasting import ForecastBench, repeat_last
+from sparsewire.timeseries.benchmark.forecasting import ForecastBench
 from sparsewire.timeseries.benchmark.references import REPEAT_LAST_ERRORS
 from sparsewire.timeseries.benchmark.tuning import GRID
 from sparsewire.timeseries.forecasting import SparseForecaster
@@ -58,22 +57,6 @@ def test_repeating_the_last_value_gives_the_published_errors(data: str, data_dir
         counted = one.measure(cell)["as_published"]
         published = REPEAT_LAST_ERRORS[data][cell.settings["horizon"]]
         assert (counted["mse"], counted["mae"]) == pytest.approx(published, abs=5.1e-4)
-
-
-def test_repeating_the_last_value_is_what_it_says() -> None:
-    values = np.random.default_rng(0).normal(size=(60, 2))
-    borders = ltsf_borders(60, look_back=5)
-    train = values[: borders.train[1]]
-    scaled = (values - train.mean(axis=0)) / train.std(axis=0)
-    first, stop = borders.test
-    errors = [
-        scaled[row + step] - scaled[row - 1]
-        for row in range(first + 5, stop - 3 + 1)
-        for step in range(3)
-    ]
-    found = repeat_last(values, borders, horizon=3)
-    assert found.mse == pytest.approx(np.mean(np.square(errors)))
-    assert found.mae == pytest.approx(np.mean(np.abs(errors)))
 
 
 # Runs

@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsewire.timeseries import SparseForecaster, mae, mse
-from sparsewire.timeseries.command.forecast import repeat_last
+from sparsewire.timeseries import SparseForecaster
 from sparsewire.timeseries.forecasting.parameters import MODELS
 from tests.timeseries.command.helpers import (
     SMALL_FORECAST,
-    Floats,
     json_of,
     load_frame,
     names_in,
@@ -70,20 +68,6 @@ def test_held_out_rows_are_forecast_and_compared_with_repeating_the_last(data: P
     found = pd.read_csv(data / "out" / "forecast.csv")
     np.testing.assert_allclose(found["OT_truth"], frame["OT"].iloc[100:104])
     assert f"test MSE {errors.mse:.4f}" in result.stdout
-
-
-def slowly_repeated(values: Floats, size: int, horizon: int) -> tuple[float, float]:
-    truths, forecasts = [], []
-    for start in range(len(values) - size - horizon + 1):
-        truths.append(values[start + size : start + size + horizon])
-        forecasts.append(np.repeat(values[start + size - 1 : start + size], horizon, axis=0))
-    return mse(truths, forecasts), mae(truths, forecasts)
-
-
-def test_repeating_the_last_value_is_judged_over_every_window() -> None:
-    values = np.random.default_rng(0).normal(size=(40, 3))
-    found = repeat_last(values, 7, 5)
-    assert (found.mse, found.mae) == pytest.approx(slowly_repeated(values, 7, 5))
 
 
 def test_the_protocol_gives_the_published_errors_of_repeating(
