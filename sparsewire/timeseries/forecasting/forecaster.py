@@ -86,8 +86,8 @@ class SparseForecaster(ForecasterParameters):
         Windows per step (paper).
     learning_rate : float or None, default None
         Adam's rate in the first two epochs, halved with each later one (paper); where density
-        falls, halved only after that has ended. None is 0.005 for linear and recurrent models,
-        0.0005 for transformers, 0.001 for one's own.
+        falls, it stays until that has ended, and then falls to the same rate in the last epoch.
+        None is 0.005 for linear and recurrent models, 0.0005 for transformers, 0.001 otherwise.
     validation_size : float or int, default 0.2
         Share or number of the last rows, which are not trained on; windows may begin before them.
     patience : int or None, default 3
@@ -186,7 +186,6 @@ class SparseForecaster(ForecasterParameters):
             file = run_file(self.checkpoint, parameters, (history.values, history.times))
         progress = train(
             trainer,
-            max_epochs=int(self.max_epochs),
             patience=self.patience,
             file=file,
             verbose=int(self.verbose),
@@ -210,6 +209,7 @@ class SparseForecaster(ForecasterParameters):
             decision_rows=spread(len(validation), self.decision_windows),
             loss=LOSSES[self.loss],
             batch_size=int(self.batch_size),
+            max_epochs=int(self.max_epochs),
             learning_rate=self._rate(),
             seed=seed,
         )

@@ -2,10 +2,10 @@
 
 Adam, whose rate stays for two epochs and is then halved with each, as in the published protocol;
 where density falls it stays until that is final, because connections lost at a rate that has
-vanished are never made up for. The network with the lowest validation loss is kept, weights and
-masks together; where density falls only those count whose density is final, because nearly dense
-ones from before would win. All that is drawn in an epoch follows from the seed and its number, so a
-run continued from its file equals an uninterrupted one.
+vanished are never made up for, and then falls to the same end. The network with the lowest
+validation loss is kept, weights and masks together; where density falls only those count whose
+density is final, because nearly dense ones from before would win. All that is drawn in an epoch
+follows from the seed and its number, so a run continued from its file equals an uninterrupted one.
 """
 
 import copy
@@ -131,6 +131,8 @@ class Trainer:
         A function of ``torch.nn.functional``.
     batch_size : int
         Windows per step.
+    max_epochs : int
+        Epochs at most.
     learning_rate : float
         Rate of the first two epochs.
     seed : int
@@ -152,6 +154,7 @@ class Trainer:
         decision_rows: Rows,
         loss: Loss,
         batch_size: int,
+        max_epochs: int,
         learning_rate: float,
         seed: int,
     ) -> None:
@@ -161,6 +164,7 @@ class Trainer:
         self.decision_rows = decision_rows
         self.loss = loss
         self.batch_size = batch_size
+        self.max_epochs = max_epochs
         self.learning_rate = learning_rate
         self.seed = seed
         self.epoch = 0
@@ -178,9 +182,13 @@ class Trainer:
 
     def rate(self) -> float:
         """Return the learning rate of the next epoch."""
-        steps = -(-len(self.train) // self.batch_size)
-        held = max(1, -(-self._final_step() // steps))
-        return self.learning_rate * 0.5 ** max(0, self.epoch - held)
+        halvings = float(max(0, self.epoch - 1))
+        if final := self._final_step():
+            steps = -(-len(self.train) // self.batch_size)
+            falling = min(-(-final // steps), self.max_epochs - 1)
+            since = max(0, self.epoch - falling + 1) / (self.max_epochs - falling)
+            halvings = since * max(0, self.max_epochs - 2)
+        return float(self.learning_rate * 0.5**halvings)
 
     def run_epoch(self) -> dict[str, float]:
         """Train on every window once.
@@ -279,7 +287,7 @@ def _save(file: RunFile, trainer: Trainer, progress: Progress) -> None:
 
 
 def train(
-    trainer: Trainer, *, max_epochs: int, patience: int | None, file: RunFile | None, verbose: int
+    trainer: Trainer, *, patience: int | None, file: RunFile | None, verbose: int
 ) -> Progress:
     """Train until the end or until nothing has improved for a while, and restore the best network.
 
@@ -287,8 +295,6 @@ def train(
     ----------
     trainer : Trainer
         The run.
-    max_epochs : int
-        Epochs at most.
     patience : int or None
         Epochs in a row without a lower validation loss after which training stops, of those that
         count; None means never.
@@ -304,10 +310,13 @@ def train(
     """
     progress = Progress() if file is None else _resume(file, trainer)
     bar = tqdm(
-        total=max_epochs, initial=trainer.epoch, desc="SparseForecaster", disable=not verbose
+        total=trainer.max_epochs,
+        initial=trainer.epoch,
+        desc="SparseForecaster",
+        disable=not verbose,
     )
     with bar:
-        while trainer.epoch < max_epochs and not _is_enough(trainer, progress, patience):
+        while trainer.epoch < trainer.max_epochs and not _is_enough(trainer, progress, patience):
             progress.add(trainer, trainer.run_epoch())
             if file is not None:
                 _save(file, trainer, progress)

@@ -3,6 +3,7 @@
 import math
 import pickle
 import pickletools
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -185,11 +186,16 @@ def test_the_rate_stays_for_two_epochs_and_is_then_halved() -> None:
     ("sparsity", "last_update"),
     [("pals", 28), ("granet", 29)],  # of 42 steps, 7 in each epoch
 )
-def test_the_rate_stays_while_density_falls(sparsity: Any, last_update: int) -> None:
+def test_the_rate_stays_while_density_falls_and_ends_as_low_as_ever(
+    sparsity: Any, last_update: int
+) -> None:
     arguments = SMALL | {"learning_rate": 0.01, "patience": None}
     rates = SparseForecaster(sparsity=sparsity, **arguments).fit(waves()).history_["learning_rate"]
     falling = math.ceil(last_update / 7)
-    assert rates == [0.01 * 0.5 ** max(0, epoch - falling) for epoch in range(6)]
+    assert rates[:falling] == [0.01] * falling
+    assert rates[-1] == 0.000625
+    ratios = [late / early for early, late in pairwise([0.01, *rates[falling:]])]
+    assert ratios == pytest.approx([0.5 ** (4 / len(ratios))] * len(ratios))
 
 
 def test_the_reference_mode_halves_the_rate_from_the_beginning() -> None:
