@@ -39,6 +39,7 @@ METHODS = ("alacpd", "alacpd-reference", "none", *SEARCHES)
 REFERENCE_MODE: dict[str, Any] = {
     "location": "reference",
     "causal": False,
+    "afresh": False,
     "prequential": False,
     "aligned_ar": False,
     "threshold_low": 1.4,

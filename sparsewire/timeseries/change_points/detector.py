@@ -92,6 +92,10 @@ class ALACPD(ALACPDParameters):
         Where a change is said to be: at the first of the anomalous samples, at the last, or where
         the reference's arithmetic puts it, `gap` + `patience` - 1 - `window` // 2 samples before
         the last.
+    afresh : bool, default True
+        Adapt to a change from what was learned in the warm-up block on. False goes on from the
+        present weights (reference): what is learned by heart after every change, false ones too,
+        then adds up, and on a long stream there are ever more false changes.
     causal : bool, default True
         Adapt to the latest `adapt_samples` samples. False adapts to the last anomalous sample and
         the next ones (reference), so everything is known `adapt_samples` - 1 samples later.
@@ -128,9 +132,9 @@ class ALACPD(ALACPDParameters):
     Notes
     -----
     Samples are standardised by mean and deviation of the warm-up block. ``location="reference",
-    causal=False, prequential=False, aligned_ar=False, threshold_low=1.4`` follows the published
-    code, but for its use of statistics of the whole series. Steps of gradient descent are shortened
-    where they would overshoot, tens of deviations away from the warm-up block.
+    afresh=False, causal=False, prequential=False, aligned_ar=False, threshold_low=1.4`` follows the
+    published code, but for its use of statistics of the whole series. Steps of gradient descent are
+    shortened where they would overshoot, tens of deviations away from the warm-up block.
 
     References
     ----------

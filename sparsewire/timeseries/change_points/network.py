@@ -192,6 +192,7 @@ class Ensemble:
         if shape.density is not None:
             self.topology = Topology(tuple(shape.gates()), self.members, shape.density, seed)
         self._all = np.ones((len(shape.skips), 0), dtype=np.bool_)
+        self._kept: Arrays = {}
 
     def windows(self, samples: Floats) -> tuple[Floats, Floats]:
         """Cut successive samples into windows and what the autoregressive path sees of each.
@@ -259,13 +260,29 @@ class Ensemble:
         if self.topology is not None:
             self.topology.update(self.members)
 
+    def keep(self) -> None:
+        """Remember the present parameters and connections for `go_back`."""
+        self._kept = {"kept_members": self.members.copy()}
+        if self.topology is not None:
+            self._kept["kept_active"] = self.topology.active.copy()
+
+    def go_back(self) -> None:
+        """Return to what `keep` remembered last, if anything."""
+        if self._kept:
+            self.members[:] = self._kept["kept_members"]
+            if self.topology is not None:
+                self.topology.active[:] = self._kept["kept_active"]
+
     def arrays(self) -> Arrays:
         """Return everything that training changes, as arrays (not copies)."""
         connections = {} if self.topology is None else self.topology.arrays()
-        return {"members": self.members, **connections}
+        return {"members": self.members, **connections, **self._kept}
 
     def set_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Continue from `arrays` of the same form; see `Topology.set_arrays`."""
         if self.topology is not None:
+            if self._kept:
+                self.topology.check(arrays["kept_active"], arrays["kept_members"])
             self.topology.set_arrays(arrays)
         self.members = arrays["members"].copy()
+        self._kept = {name: arrays[name].copy() for name in self._kept}

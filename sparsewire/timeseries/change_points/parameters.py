@@ -41,6 +41,7 @@ class ALACPDParameters(BaseEstimator):
         step_epochs: int = 5,
         learning_rate: float = 1e-3,
         location: Location = "onset",
+        afresh: bool = True,
         causal: bool = True,
         prequential: bool = True,
         aligned_ar: bool = True,
@@ -66,6 +67,7 @@ class ALACPDParameters(BaseEstimator):
         self.step_epochs = step_epochs
         self.learning_rate = learning_rate
         self.location = location
+        self.afresh = afresh
         self.causal = causal
         self.prequential = prequential
         self.aligned_ar = aligned_ar
@@ -106,6 +108,7 @@ class ALACPDParameters(BaseEstimator):
             adapt_epochs=check_integer("adapt_epochs", self.adapt_epochs, minimum=0),
             adapt_samples=check_integer("adapt_samples", self.adapt_samples, minimum=1),
             rate=check_positive("learning_rate", self.learning_rate),
+            afresh=boolean("afresh", self.afresh),
             causal=boolean("causal", self.causal),
             prequential=boolean("prequential", self.prequential),
             location=one_of("location", self.location, get_args(Location)),

@@ -69,6 +69,9 @@ class Learning:
         Samples of a change that are learned.
     rate : float
         Learning rate.
+    afresh : bool
+        Whether a change is learned from the parameters of the warm-up block on, or the present
+        ones.
     causal : bool
         Whether those are the latest ones, or the one that completed the change and the next ones.
     prequential : bool
@@ -82,6 +85,7 @@ class Learning:
     adapt_epochs: int
     adapt_samples: int
     rate: float
+    afresh: bool
     causal: bool
     prequential: bool
     location: Location
@@ -117,6 +121,8 @@ class Stream:
     def __init__(self, shape: Shape, learning: Learning, thresholds: Thresholds, seed: int) -> None:
         self.shape, self.learning = shape, learning
         self.ensemble = Ensemble(shape, seed)
+        if learning.afresh:
+            self.ensemble.keep()
         self.rule = Rule(thresholds, np.ones(len(shape.skips)), 0)
         span = shape.span + learning.adapt_samples - 1
         size = max(span, learning.ahead + shape.gap + thresholds.patience)
@@ -159,6 +165,8 @@ class Stream:
         if auto:
             limits = self._rehearse(observed, lags, usual)
         self.rule = Rule(limits, usual, n_windows)
+        if learning.afresh:
+            self.ensemble.keep()
         kept = len(self.recent)
         self.recent[:] = self._standardise(samples[-kept:])
         self.indices[:] = indices[-kept:]
@@ -230,6 +238,7 @@ class Stream:
             event = self._event(verdict)
             learning = self.learning
             new = self._windows(learning.adapt_samples, 0)
+            self.ensemble.go_back()
             self.ensemble.rewire()
             self.rule.restart(self._learn(*new, learning.adapt_epochs))
             self.n_changes += 1

@@ -165,6 +165,13 @@ class Topology:
         """Return everything that an update changes or depends on, as arrays."""
         return {"active": self.active, "topology": np.array([self.seed, self.n_updates])}
 
+    def check(self, active: npt.NDArray[np.bool_], members: npt.NDArray[np.float64]) -> None:
+        """Raise `CheckpointError` unless these are connections of the same gates and density."""
+        if _counts(self.gates, active) != self.counts() or members[~active].any():
+            raise CheckpointError(
+                "the connections of the detector do not fit its parameters; the file is damaged."
+            )
+
     def set_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Continue from `arrays` of the same form.
 
@@ -174,12 +181,8 @@ class Topology:
             If they are not those of the same gates and density, or the parameters in "members" do
             not fit them; nothing has changed then.
         """
-        active, members = arrays["active"], arrays["members"]
-        if _counts(self.gates, active) != self.counts() or members[~active].any():
-            raise CheckpointError(
-                "the connections of the detector do not fit its parameters; the file is damaged."
-            )
-        self.active = active.copy()
+        self.check(arrays["active"], arrays["members"])
+        self.active = arrays["active"].copy()
         self.seed, self.n_updates = (int(number) for number in arrays["topology"])
 
 

@@ -10,6 +10,7 @@ from sparsewire.timeseries.change_points.network import Floats
 REFERENCE: dict[str, Any] = {
     "location": "reference",
     "causal": False,
+    "afresh": False,
     "prequential": False,
     "aligned_ar": False,
     "threshold_low": 1.4,

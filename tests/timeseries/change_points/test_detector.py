@@ -37,6 +37,35 @@ def test_stationary_noise_raises_few_alarms() -> None:
     assert len(ALACPD(random_state=0).predict(X)) <= 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_false_alarms_do_not_breed_more_of_them_on_a_long_stream(seed: int) -> None:
+    # Measured on these 20 000 samples: 6 and 2 afresh, 37 and 20 from the present weights.
+    X = np.random.default_rng(seed).normal(size=(20_000, 2))
+    afresh, going_on = (
+        ALACPD(random_state=seed, afresh=afresh).fit(X[:100]).update(X[100:])
+        for afresh in (True, False)
+    )
+    assert len(afresh) <= 10
+    assert len(going_on) >= 2 * len(afresh)
+
+
+@pytest.mark.parametrize("density", [None, 0.5])
+def test_after_a_change_the_weights_are_those_of_the_warm_up_block(density: float | None) -> None:
+    X = two_shifts()
+    detector = small(adapt_epochs=0, density=density).fit(X[:60])
+    before = detector._stream.ensemble.members.copy()
+    while not detector.update(X[detector.n_seen_ : detector.n_seen_ + 1]):
+        assert detector.n_seen_ < len(X)
+    after = detector._stream.ensemble.members
+    if density is None:
+        np.testing.assert_array_equal(after, before)
+    else:  # of the connections, three tenths have just been replaced
+        same = (after == before).mean()
+        assert 0.5 < same < 1
+        assert set(after[after != before]) == {0.0}
+
+
 @pytest.mark.parametrize("value", [0.0, 7.5, -1e9])
 @pytest.mark.parametrize("low", [1.4, "auto"])
 def test_a_constant_series_raises_no_alarm(value: float, low: Any) -> None:

@@ -39,6 +39,7 @@ from tests.timeseries.change_points.helpers import shifted, small
         ("causal", "yes"),
         ("aligned_ar", 1),
         ("prequential", None),
+        ("afresh", "yes"),
         ("loss_floor", 0.0),
         ("missing", "zero"),
         ("missing", None),
