@@ -8,9 +8,10 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from sparsewire.core.masked import MASK_SUFFIX
 
 Arrays = dict[str, npt.NDArray[Any]]
 Network = TypeVar("Network", bound=nn.Module)
+Content = TypeVar("Content")
 _TEXT = "description"
 _DAMAGES = (  # what reading a zip with some bytes changed may raise, too
     ValueError,
@@ -64,10 +66,11 @@ def from_arrays(network: Network, arrays: Arrays) -> Network:
     """
     known = network.state_dict()
     try:
-        for name, array in arrays.items():
+        for name in arrays:
             owner, _, buffer = name.rpartition(".")
             if buffer.endswith(MASK_SUFFIX) and name not in known:
-                mask = torch.ones(array.shape, dtype=torch.bool)
+                weight = network.get_parameter(name.removesuffix(MASK_SUFFIX))
+                mask = torch.ones(weight.shape, dtype=torch.bool)
                 network.get_submodule(owner).register_buffer(buffer, mask)
         network.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
@@ -155,3 +158,108 @@ def read(
     ):
         raise CheckpointError(f"{path} was not written by {kind}.save of this version.")
     return text, arrays
+
+
+@contextmanager
+def restoring(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make one error of all that unexpected content of a file may cause.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the file and what is wrong.
+
+    Examples
+    --------
+    >>> with restoring("model.npz"):
+    ...     fields({"a": 1}, {"b": int}, "fitted")
+    Traceback (most recent call last):
+    sparsewire.core.errors.CheckpointError: model.npz is damaged, or of another version of \
+sparsewire: fitted lacks ['b'].
+    """
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise CheckpointError(
+            f"{path} is damaged, or of another version of sparsewire: {what}"
+        ) from error
+
+
+def fields(
+    value: Any,
+    kinds: Mapping[str, Any],
+    what: str,
+    *,
+    optional: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return a mapping that was read, if it has the keys it must have, and no others.
+
+    Parameters
+    ----------
+    value : object
+        What was read.
+    kinds, optional : mapping of str to type or tuple of type
+        Keys it must have and may have, with the types of their values.
+    what : str
+        Its name, for the error.
+
+    Raises
+    ------
+    CheckpointError
+        If it is something else.
+
+    Examples
+    --------
+    >>> fields({"n": 3}, {"n": int}, "fitted", optional={"names": list})
+    {'n': 3}
+    """
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{what} is {value!r} instead of a mapping.")
+    known = {**kinds, **(optional or {})}
+    if missing := sorted(kinds.keys() - value.keys()):
+        raise CheckpointError(f"{what} lacks {missing}.")
+    if unknown := sorted(value.keys() - known.keys()):
+        raise CheckpointError(f"{what} has unknown entries {unknown}.")
+    for name, item in value.items():
+        if not isinstance(item, known[name]):
+            raise CheckpointError(f"{what} has {name} = {item!r}, which is of a wrong type.")
+    return value
+
+
+def made(kind: type[Content], values: Mapping[str, Any]) -> Content:
+    """Return a dataclass made of values that were read; of literals, only those allowed.
+
+    Raises
+    ------
+    CheckpointError
+        If a value is none of the literals allowed.
+    TypeError
+        If the values are not those of the dataclass.
+    """
+    for name, hint in get_type_hints(kind).items():
+        allowed = get_args(hint) if get_origin(hint) is Literal else None
+        if allowed and name in values and values[name] not in allowed:
+            raise CheckpointError(f"{name} must be one of {allowed}, got {values[name]!r}.")
+    return kind(**values)
+
+
+def check_array(array: npt.NDArray[Any], shape: tuple[int, ...], what: str) -> None:
+    """Raise `CheckpointError` unless an array that was read holds floats in this shape."""
+    if array.dtype.kind != "f" or array.shape != shape:
+        raise CheckpointError(
+            f"{what} must be floats of shape {shape}, got {array.dtype} of shape {array.shape}."
+        )

@@ -6,7 +6,8 @@ classifier says itself.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -38,7 +39,6 @@ from sparsewire.timeseries.panel import Panel, is_table, to_panel
 
 Array = npt.NDArray[Any]
 _ALIKE = ("checkpoint", "device", "verbose")  # do not make another run
-_PLAIN = ("history_", "best_epoch_", "n_epochs_", "n_channels_in_")
 
 
 class BaseSeriesClassifier(ClassifierMixin, BaseParameters, ABC):
@@ -102,11 +102,8 @@ class BaseSeriesClassifier(ClassifierMixin, BaseParameters, ABC):
             raise InvalidArgumentError(
                 f"y has one class, {classes[0]}; a classifier needs at least two."
             )
-        treatment = Preparation.fit(
-            panel, normalise=self.normalise, unequal=self.unequal, missing=self.missing
-        )
         seed = self._draw_seed()
-        data = self._labelled(treatment.apply(panel), target.astype(np.int64), seed)
+        treatment, data = self._prepared(panel, target.astype(np.int64), seed)
         shape = self._architecture(panel.n_channels, len(classes), treatment.length)
         trainer = self._trainer(shape, data, seed)
         progress = train(
@@ -123,6 +120,21 @@ class BaseSeriesClassifier(ClassifierMixin, BaseParameters, ABC):
         self._treatment = treatment
         self.n_channels_in_ = treatment.n_channels
         return self
+
+    def _prepared(self, panel: Panel, target: Array, seed: int) -> tuple[Preparation, Labelled]:
+        learn = partial(
+            Preparation.fit,
+            panel,
+            normalise=self.normalise,
+            unequal=self.unequal,
+            missing=self.missing,
+        )
+        treatment = learn()
+        data = self._labelled(treatment.apply(panel), target, seed)
+        if self.normalise == "train" and len(data.held_out):
+            treatment = learn(rows=data.train)  # what judges the network must not scale it
+            data = replace(data, series=treatment.apply(panel))
+        return treatment, data
 
     def _trainer(self, shape: Any, data: Labelled, seed: int) -> Trainer:
         n_series = len(data.train)
@@ -213,16 +225,7 @@ class BaseSeriesClassifier(ClassifierMixin, BaseParameters, ABC):
             If the labels are neither numbers nor strings.
         """
         check_is_fitted(self)
-        names = [*_PLAIN, *(["n_features_in_"] if hasattr(self, "n_features_in_") else [])]
-        storage.save(
-            path,
-            type(self).__name__,
-            parameters=self.get_params(deep=False),
-            fitted={name: getattr(self, name) for name in names},
-            classes=self.classes_,
-            preparation=self._treatment,
-            network=self.network_,
-        )
+        storage.save(path, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -244,17 +247,7 @@ class BaseSeriesClassifier(ClassifierMixin, BaseParameters, ABC):
         CheckpointError
             If the file is damaged or something else.
         """
-
-        def build(sizes: Mapping[str, Any]) -> BaseSeriesNetwork:
-            return cls._new_network(cls._shape_type(**sizes))
-
-        content = storage.load(path, cls.__name__, build)
-        self = cls(**content["parameters"])
-        for name, value in content["fitted"].items():
-            setattr(self, name, value)
-        self.classes_ = content["classes"]
-        self.network_, self._treatment = content["network"], content["preparation"]
-        return self
+        return storage.load(path, cls)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with the network as arrays."""

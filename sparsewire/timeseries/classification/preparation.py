@@ -49,7 +49,7 @@ class Preparation:
     ----------
     normalise : {"none", "instance", "train"}
         Nothing; each channel of each series to mean 0 and deviation 1; or each channel by mean and
-        deviation over all training series. Constant channels are only centred.
+        deviation over all series trained on. Constant channels are only centred.
     unequal : {"mask", "pad", "raise"}
         Shorter series keep their length; are continued by zeros to the longest training series; or
         raise.
@@ -57,7 +57,7 @@ class Preparation:
         Missing values are interpolated in time, the nearest one being held at the ends; become
         zero after normalisation; or raise.
     n_channels, length : int
-        Channels of the training series, and length of the longest.
+        Channels of the training series, and length of the longest, held-out ones included.
     centre, scale : ndarray of shape (n_channels, 1)
         What "train" subtracts and divides by.
     """
@@ -71,9 +71,18 @@ class Preparation:
     scale: Floats
 
     @classmethod
-    def fit(cls, panel: Panel, *, normalise: Normalise, unequal: Unequal, missing: Missing) -> Self:
-        """Learn from training series."""
-        pooled = panel.values.transpose(1, 0, 2).reshape(panel.n_channels, -1)
+    def fit(
+        cls,
+        panel: Panel,
+        *,
+        normalise: Normalise,
+        unequal: Unequal,
+        missing: Missing,
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Learn from training series; mean and deviation from some `rows` of them, if given."""
+        values = panel.values if rows is None else panel.values[rows]
+        pooled = values.transpose(1, 0, 2).reshape(panel.n_channels, -1)
         centre, scale = _location_and_scale(pooled)
         length = int(panel.lengths.max())
         return cls(normalise, unequal, missing, panel.n_channels, length, centre, scale)

@@ -6,69 +6,69 @@ written is decided in `sparsewire.timeseries.model_files`.
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sparsewire.core import CheckpointError, InvalidArgumentError
 from sparsewire.timeseries.classification.preparation import Preparation
-from sparsewire.timeseries.classification.training import BaseSeriesNetwork
-from sparsewire.timeseries.model_files import Arrays, from_arrays, plain, read, to_arrays, write
+from sparsewire.timeseries.model_files import (
+    Arrays,
+    check_array,
+    fields,
+    from_arrays,
+    made,
+    plain,
+    read,
+    restoring,
+    to_arrays,
+    write,
+)
 
+if TYPE_CHECKING:
+    from sparsewire.timeseries.classification.base import BaseSeriesClassifier
+
+Classifier = TypeVar("Classifier", bound="BaseSeriesClassifier")
 VERSION = 1
+_FITTED = {"history_": dict, "best_epoch_": int, "n_epochs_": int, "n_channels_in_": int}
+_OF_TABLES = {"n_features_in_": int, "feature_names_in_": list}
+_TREATMENT = {"normalise": str, "unequal": str, "missing": str, "n_channels": int, "length": int}
 
 
-def save(
-    path: str | os.PathLike[str],
-    kind: str,
-    *,
-    parameters: Mapping[str, Any],
-    fitted: Mapping[str, Any],
-    classes: npt.NDArray[Any],
-    preparation: Preparation,
-    network: BaseSeriesNetwork,
-) -> None:
+def save(path: str | os.PathLike[str], classifier: "BaseSeriesClassifier") -> None:
     """Write a fitted classifier, atomically.
 
     Parameters
     ----------
     path : path
         File, replaced if it exists.
-    kind : str
-        Name of the classifier's class.
-    parameters, fitted : mapping
-        Plain values: parameters of the classifier, and attributes that were learned.
-    classes : ndarray
-        Labels.
-    preparation, network
-        The rest of what was learned.
+    classifier : BaseSeriesClassifier
+        The classifier.
 
     Raises
     ------
     InvalidArgumentError
         If the labels are neither numbers nor strings.
     """
+    classes, network = classifier.classes_, classifier.network_
+    treatment, learned = classifier._treatment, vars(classifier)
+    names = [name for name in (*_FITTED, *_OF_TABLES) if name in learned]
     text = {
-        "parameters": {name: plain(value) for name, value in parameters.items()},
-        "fitted": dict(fitted),
+        "parameters": {k: plain(v) for k, v in classifier.get_params(deep=False).items()},
+        "fitted": {name: plain(learned[name]) for name in names},
         "classes": classes.dtype.kind,
         "shape": dataclasses.asdict(network.shape),
-        "preparation": {
-            name: value
-            for name, value in vars(preparation).items()
-            if not isinstance(value, np.ndarray)
-        },
+        "preparation": {name: getattr(treatment, name) for name in _TREATMENT},
     }
     arrays = {f"network/{name}": value for name, value in to_arrays(network).items()}
-    arrays["centre"], arrays["scale"] = preparation.centre, preparation.scale
+    arrays["centre"], arrays["scale"] = treatment.centre, treatment.scale
     arrays["classes"] = _storable(classes)
-    write(path, text, arrays, format_=_format(kind), version=VERSION)
+    write(path, text, arrays, format_=_format(type(classifier)), version=VERSION)
 
 
-def _format(kind: str) -> str:
-    return f"sparsewire.timeseries.{kind}"
+def _format(kind: type[Any]) -> str:
+    return f"sparsewire.timeseries.{kind.__name__}"
 
 
 def _storable(classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -81,24 +81,20 @@ def _storable(classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return classes.astype(str)
 
 
-def load(
-    path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, Any]], BaseSeriesNetwork]
-) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], kind: type[Classifier]) -> Classifier:
     """Read what `save` wrote; no code in the file is executed.
 
     Parameters
     ----------
     path : path
         The file.
-    kind : str
-        Name of the classifier's class.
-    build : callable
-        From the sizes of a network by name to a fresh one.
+    kind : type
+        Class of the classifier.
 
     Returns
     -------
-    dict
-        The arguments given to `save`.
+    BaseSeriesClassifier
+        The classifier.
 
     Raises
     ------
@@ -108,24 +104,44 @@ def load(
         If it cannot be opened.
     """
     text, arrays = read(path, format_=_format(kind), version=VERSION)
-    try:
-        return _contents(text, arrays, build)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    with restoring(path):
+        parameters = dict.fromkeys(kind._get_param_names(), object)
+        classifier = kind(**fields(text["parameters"], parameters, "parameters"))
+        classifier._validate_params()
+        shape = made(kind._shape_type, text["shape"])
+        classifier.classes_ = _classes(arrays.pop("classes"), text["classes"], shape.n_classes)
+        treatment = _treatment(text["preparation"], arrays)
+        classifier._treatment = treatment
+        fitted = _fitted(text["fitted"])
+        if not fitted["n_channels_in_"] == treatment.n_channels == shape.n_channels:
+            raise CheckpointError("its parts differ in the number of channels.")
+        classifier.__dict__.update(fitted)
+        states = {name.removeprefix("network/"): value for name, value in arrays.items()}
+        classifier.network_ = from_arrays(kind._new_network(shape), states)
+        return classifier
 
 
-def _contents(
-    text: dict[str, Any], arrays: Arrays, build: Callable[[dict[str, Any]], BaseSeriesNetwork]
-) -> dict[str, Any]:
-    classes = arrays.pop("classes")
-    preparation = Preparation(
-        **text["preparation"], centre=arrays.pop("centre"), scale=arrays.pop("scale")
-    )
-    states = {name.removeprefix("network/"): value for name, value in arrays.items()}
-    return {
-        "parameters": text["parameters"],
-        "fitted": text["fitted"],
-        "classes": classes.astype(object) if text["classes"] == "O" else classes,
-        "preparation": preparation,
-        "network": from_arrays(build(text["shape"]), states),
-    }
+def _fitted(text: Any) -> dict[str, Any]:
+    fitted = fields(text, _FITTED, "fitted", optional=_OF_TABLES)
+    names = fitted.get("feature_names_in_")
+    if names is None:
+        return fitted
+    if len(names) != fitted["n_features_in_"] or not all(isinstance(name, str) for name in names):
+        raise CheckpointError("feature_names_in_ must be one string per column.")
+    return fitted | {"feature_names_in_": np.array(names, dtype=object)}
+
+
+def _classes(classes: npt.NDArray[Any], kind: str, n_classes: int) -> npt.NDArray[Any]:
+    if classes.ndim != 1 or len(np.unique(classes)) != n_classes or len(classes) != n_classes:
+        raise CheckpointError(f"classes must be {n_classes} different labels, got {classes}.")
+    if classes.dtype.kind != ("U" if kind == "O" else kind):
+        raise CheckpointError(f"classes must be of kind {kind!r}, got {classes.dtype}.")
+    return classes.astype(object) if kind == "O" else classes
+
+
+def _treatment(text: Any, arrays: Arrays) -> Preparation:
+    values = fields(text, _TREATMENT, "preparation")
+    statistics = {name: arrays.pop(name) for name in ("centre", "scale")}
+    for name, array in statistics.items():
+        check_array(array, (values["n_channels"], 1), name)
+    return made(Preparation, values | statistics)

@@ -378,10 +378,7 @@ class SparseForecaster(ForecasterParameters):
         CheckpointError
             If the file is damaged or something else.
         """
-        parameters, fitted = storage.load(path)
-        self = cls(**parameters)
-        self.__setstate__(vars(self) | fitted)
-        return self
+        return storage.load(path, cls)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with the network as arrays."""

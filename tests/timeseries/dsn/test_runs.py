@@ -1,14 +1,18 @@
 """Does a run end with the right network, stop in time, and survive a crash or a file?"""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sparsewire.core import CheckpointError, InvalidArgumentError
 from sparsewire.timeseries.classification.training import Trainer
 from sparsewire.timeseries.dsn import DSNClassifier
+from sparsewire.timeseries.panel import to_panel
 from tests.timeseries.dsn.helpers import small, waves
 
 LONG = {"n_epochs": 13, "kernel_size": 9}
@@ -120,6 +124,100 @@ def test_a_table_s_length_is_saved_too(tmp_path: Path) -> None:
     small().fit(X[:, 0], y).save(tmp_path / "model.npz")
     with pytest.raises(ValueError, match="30 features"):
         DSNClassifier.load(tmp_path / "model.npz").predict(X[:, 0, :20])
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_names_of_a_table_s_columns_are_saved_too(tmp_path: Path) -> None:
+    X, y = waves()
+    table = pd.DataFrame(X[:, 0]).rename(columns=lambda step: f"t{step}")
+    fitted = small().fit(table, y)
+    fitted.save(tmp_path / "model.npz")
+    loaded = DSNClassifier.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.predict_proba(table), fitted.predict_proba(table))
+    assert loaded.feature_names_in_.dtype == object
+    assert loaded.feature_names_in_.tolist() == fitted.feature_names_in_.tolist()
+    with pytest.raises(ValueError, match="same order"):
+        loaded.predict(table[table.columns[::-1]])
+
+
+def test_held_out_series_have_no_part_in_mean_and_deviation() -> None:
+    X, y = waves(n=40)
+    wild = X.copy()
+    plain = small(normalise="train", validation_fraction=0.25).fit(X, y)
+    rows = plain._labelled(plain._treatment.apply(to_panel(X)), y, plain._draw_seed())
+    wild[rows.held_out] += 1000
+    fitted = small(normalise="train", validation_fraction=0.25).fit(wild, y)
+    seen = X[rows.train]
+    np.testing.assert_allclose(fitted._treatment.centre, seen.mean())
+    np.testing.assert_allclose(fitted._treatment.scale, seen.std())
+    assert fitted.history_["loss"] == plain.history_["loss"]
+    assert fitted.history_["validation_loss"] != plain.history_["validation_loss"]
+
+
+def test_a_held_out_series_may_be_the_longest() -> None:
+    X, y = waves(n=40)
+    options: dict[str, Any] = {"normalise": "train", "validation_fraction": 0.25}
+    plain = small(**options).fit(X, y)
+    rows = plain._labelled(plain._treatment.apply(to_panel(X)), y, plain._draw_seed())
+    series = [x if i in rows.held_out else x[:, :20] for i, x in enumerate(X)]
+    for unequal in ("mask", "pad"):
+        fitted = small(unequal=unequal, **options).fit(series, y)
+        assert fitted._treatment.length == 30
+        longer = np.concatenate([X, X], axis=2)
+        assert np.isfinite(fitted.predict_proba(longer)).all()
+
+
+Change = Callable[[dict[str, Any], dict[str, Any]], Any]
+
+
+def changed(path: Path, change: Change) -> Path:
+    """Write a file beside a good one, with something changed in its text or arrays."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    text = json.loads(str(arrays.pop("description")))
+    change(text, arrays)
+    np.savez(path.with_name("changed.npz"), description=np.array(json.dumps(text)), **arrays)
+    return path.with_name("changed.npz")
+
+
+DAMAGES: dict[str, tuple[Change, str]] = {
+    "unknown parameter": (lambda t, a: t["parameters"].update(speed=1), "speed"),
+    "missing parameter": (lambda t, a: t["parameters"].pop("density"), "density"),
+    "impossible parameter": (lambda t, a: t["parameters"].update(depth="x"), "depth"),
+    "list of parameters": (lambda t, a: t.update(parameters=[1]), "parameters"),
+    "no parameters": (lambda t, a: t.update(parameters=None), "parameters"),
+    "number as fitted": (lambda t, a: t.update(fitted=5), "fitted is 5"),
+    "nothing fitted": (lambda t, a: t.update(fitted={}), "fitted lacks"),
+    "unknown fitted": (lambda t, a: t["fitted"].update(more=1), "more"),
+    "history": (lambda t, a: t["fitted"].update(history_=3), "history_"),
+    "channels": (lambda t, a: t["fitted"].update(n_channels_in_=7), "channels"),
+    "names": (lambda t, a: t["fitted"].update(feature_names_in_=["a"]), "feature_names_in_"),
+    "kind of classes": (lambda t, a: t.update(classes="i"), "kind 'i'"),
+    "shape": (lambda t, a: t.update(shape=[]), "damaged"),
+    "padding": (lambda t, a: t["shape"].update(padding="nope"), "padding"),
+    "treatment": (lambda t, a: t["preparation"].update(normalise="nope"), "normalise"),
+    "fewer classes": (lambda t, a: a.update(classes=a["classes"][:1]), "2 different labels"),
+    "equal classes": (lambda t, a: a.update(classes=a["classes"][[0, 0]]), "2 different labels"),
+    "long centre": (lambda t, a: a.update(centre=np.zeros((4, 1))), "centre"),
+    "flat scale": (lambda t, a: a.update(scale=np.ones(1)), "scale"),
+    "text as scale": (lambda t, a: a.update(scale=np.array([["x"]])), "scale"),
+    "no centre": (lambda t, a: a.pop("centre"), "centre"),
+    "small mask": (
+        lambda t, a: a.update({k: v[:1] for k, v in a.items() if k.endswith("_mask")}),
+        "do not fit",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_a_file_with_other_content_is_refused_with_its_name(tmp_path: Path, damage: str) -> None:
+    X, y = waves()
+    small().fit(X[:, 0], y).save(tmp_path / "model.npz")
+    assert DSNClassifier.load(changed(tmp_path / "model.npz", lambda t, a: None)).depth == 2
+    change, message = DAMAGES[damage]
+    with pytest.raises(CheckpointError, match=message) as caught:
+        DSNClassifier.load(changed(tmp_path / "model.npz", change))
+    assert "changed.npz" in str(caught.value)
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:

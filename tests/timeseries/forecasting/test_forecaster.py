@@ -1,8 +1,10 @@
 """The forecaster as an estimator: what it learns, keeps, refuses and resumes."""
 
+import json
 import math
 import pickle
 import pickletools
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -331,6 +333,43 @@ def test_a_damaged_file_is_refused(fitted: SparseForecaster, tmp_path: Path) -> 
     np.savez(path, description=np.array("{}"))
     with pytest.raises(CheckpointError, match="was not written by"):
         SparseForecaster.load(path)
+
+
+DAMAGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] = {
+    "unknown parameter": (lambda t, a: t["parameters"].update(speed=1), "speed"),
+    "unknown model": (lambda t, a: t["parameters"].update(model="nope"), "model"),
+    "list of parameters": (lambda t, a: t.update(parameters=[1]), "parameters"),
+    "no parameters": (lambda t, a: t.update(parameters=None), "parameters"),
+    "number as fitted": (lambda t, a: t.update(fitted=5), "fitted is 5"),
+    "nothing fitted": (lambda t, a: t.update(fitted={}), "fitted lacks"),
+    "sparsity": (lambda t, a: t["fitted"].update(sparsity_="x"), "sparsity_"),
+    "preparation": (lambda t, a: t["preparation"].update(input_size=23), "input_size"),
+    "end": (lambda t, a: t.update(last=None), "damaged"),
+    "kind of index": (lambda t, a: t["last"].update(kind="numbers", index=[1, 2]), "rows"),
+    "more columns": (lambda t, a: t["last"].update(columns=["a", "b", "c"]), "last"),
+    "short end": (lambda t, a: a.update(last=a["last"][:3]), "3 rows"),
+    "one mean": (lambda t, a: a.update(mean=np.zeros(1)), "mean"),
+    "text as scale": (lambda t, a: a.update(scale=np.array(["x", "y"])), "scale"),
+    "flat residuals": (lambda t, a: a.update(residuals=np.zeros(3)), "residuals"),
+    "no residuals": (lambda t, a: a.pop("residuals"), "residuals"),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_a_file_with_other_content_is_refused_with_its_name(
+    fitted: SparseForecaster, tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "model.npz"
+    fitted.save(path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    text = json.loads(str(arrays.pop("description")))
+    change, message = DAMAGES[damage]
+    change(text, arrays)
+    np.savez(path, description=np.array(json.dumps(text)), **arrays)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        SparseForecaster.load(path)
+    assert "model.npz" in str(caught.value)
 
 
 def test_nothing_is_forecast_before_fit() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -241,6 +242,17 @@ def test_a_saved_classifier_predicts_the_same_and_is_of_its_own_kind(
     assert (loaded.flops_, loaded.gate_densities_) == (fitted.flops_, fitted.gate_densities_)
     with pytest.raises(CheckpointError, match=r"DSNClassifier\.save"):
         DSNClassifier.load(tmp_path / "model.npz")
+
+
+def test_a_loaded_classifier_knows_the_names_of_columns(tmp_path: Path) -> None:
+    X, y = waves()
+    table = pd.DataFrame(X[:, 0]).rename(columns=lambda step: f"t{step}")
+    fitted = small().fit(table, y)
+    fitted.save(tmp_path / "model.npz")
+    loaded = SparseRNNClassifier.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.predict_proba(table), fitted.predict_proba(table))
+    with pytest.raises(ValueError, match="same order"):
+        loaded.predict(table[table.columns[::-1]])
 
 
 def test_a_file_with_any_bytes_changed_is_read_right_or_refused(tmp_path: Path) -> None:
