@@ -31,14 +31,16 @@ _FORECAST = (
     "DATA is a .csv file with a row for each time, or the name of a series such as etth1. OUT "
     "receives forecast.csv, metrics.json, model.zip, history.csv, with PALS decisions.csv, and "
     "with --plots forecast.png. Without --test-size the forecast follows the end of DATA; with it, "
-    "the rows that are left to train on."
+    "the rows that are left to train on. Values that --param missing:linear fills in are compared "
+    "with like known ones; n_interpolated in metrics.json says how many."
 )
 _DETECT = (
     "Find where a series changes.\n\n"
     "DATA is a .csv file, a .json file of TCPD or the name of one of its series such as nile; OUT "
     "receives changes.json, scores.csv, and with --plots changes.png. With DATA - lines of CSV are "
     "read from standard input, and every change is printed as a line of JSON as soon as it is "
-    "found; the first samples, --param n_init:N or 30, warm the detector up."
+    "found; the first samples, --param n_init:N or 30, warm the detector up. "
+    "Times must increase, in a file as in a stream."
 )
 
 

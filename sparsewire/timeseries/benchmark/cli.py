@@ -45,7 +45,10 @@ _DetectMethods = Annotated[
     ),
 ]
 _Models = Annotated[
-    str, typer.Option(metavar="A,B,...", help="dlinear, nlinear, transformer, nstransformer.")
+    str,
+    typer.Option(
+        metavar="A,B,...", help="dlinear, nlinear, transformer, nstransformer, lstm, gru."
+    ),
 ]
 _Seeds = Annotated[str, typer.Option(help="Such as 0-2 or 0,3,7.")]
 _Steps = Annotated[

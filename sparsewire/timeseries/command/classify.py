@@ -7,6 +7,7 @@ written before all is done.
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import typer
 
 from sparsewire.core.errors import InvalidArgumentError
 from sparsewire.reporting.outputs import output_folder
+from sparsewire.timeseries.classification.preparation import Preparation
 from sparsewire.timeseries.command.arguments import make_estimator, refusals
 from sparsewire.timeseries.command.output import (
     Common,
@@ -72,6 +74,10 @@ class Request:
             raise InvalidArgumentError("--model needs series: --test FILE or --predict FILE.")
         if self.model is not None and self.common.parameters:
             raise InvalidArgumentError("--param sets up a training; leave it out with --model.")
+        if self.model is not None and (self.common.seed or not self.resume):
+            raise InvalidArgumentError(
+                "--seed and --no-resume are for a training; leave them out with --model."
+            )
 
     def files(self, *, tests: bool) -> list[str]:
         """Return the names of the files to write, given whether there are test cases."""
@@ -159,7 +165,7 @@ def _check(request: Request, classifier: DSNClassifier, data: _Data) -> None:
     """Refuse whatever would fail after the training."""
     columns: tuple[str, ...] = ()
     if data.train is None:
-        classes, n_channels = classifier.classes_, classifier.n_channels_in_
+        treatment, classes = classifier._treatment, _labels(classifier)
     else:
         if data.train.y is None:
             raise InvalidArgumentError(
@@ -167,19 +173,29 @@ def _check(request: Request, classifier: DSNClassifier, data: _Data) -> None:
                 "with --target."
             )
         classes, columns = np.unique(data.train.y), data.train.columns
-        n_channels = data.train.panel.n_channels
+        treatment = Preparation.fit(
+            data.train.panel,
+            normalise=classifier.normalise,
+            unequal=classifier.unequal,
+            missing=classifier.missing,
+        )
         if len(classes) < 2:
             raise InvalidArgumentError(
                 f"{data.train.source} has one class, {classes[0]}; a classifier needs at least two."
             )
     for name, cases in data.parts().items():
-        check_against(cases, columns=columns, n_channels=n_channels)
-        if cases.panel.n_missing and classifier.missing == "raise":
-            raise InvalidArgumentError(
-                f"{cases.source} has missing values, which --param missing:raise refuses."
-            )
+        check_against(cases, columns=columns, treatment=treatment)
+        with refusals(cases.source), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come again, when it is done in earnest
+            treatment.apply(cases.panel)
         if name == "test":
             check_labels(cases, classes)
+
+
+def _labels(classifier: DSNClassifier) -> npt.NDArray[np.str_]:
+    """Return the classes as files have them, as text; in Python a model may have learnt numbers."""
+    labels: npt.NDArray[np.str_] = classifier.classes_.astype(np.str_)
+    return labels
 
 
 def _finish(
@@ -196,13 +212,13 @@ def _finish(
     content |= {"model": None if request.model is None else str(request.model)}
     content |= _network(classifier) | {"seconds": {k: round(v, 3) for k, v in seconds.items()}}
     if data.test is not None:
-        content["test"] = scores(data.test.y, classifier.classes_, found["test"])
+        content["test"] = scores(data.test.y, _labels(classifier), found["test"])
     writers: dict[str, Writer] = {}
     if request.model is None:
         writers["model.zip"] = classifier.save
         writers["history.csv"] = history_writer(classifier.history_, "epoch")
     if found:
-        writers["predictions.csv"] = _predictions(classifier.classes_, todo, found)
+        writers["predictions.csv"] = _predictions(_labels(classifier), todo, found)
     if common.plots:
         writers |= _pictures(classifier, next(iter((todo or data.parts()).values())))
     write_files(common, writers | {"metrics.json": json_writer(content)})

@@ -81,9 +81,10 @@ class Request:
             raise InvalidArgumentError(
                 "--load-state continues a stream, which is read from standard input: DATA -."
             )
-        if self.load_state is not None and self.common.parameters:
-            raise InvalidArgumentError("--param sets up a new detector; leave it out with "
-                                       "--load-state.")  # fmt: skip
+        if self.load_state is not None and (self.common.parameters or self.common.seed):
+            raise InvalidArgumentError(
+                "--param and --seed set up a new detector; leave them out with --load-state."
+            )
         if self.save_state is not None:
             self._check_state_file(self.save_state)
 
@@ -178,6 +179,8 @@ def _read(request: Request) -> tuple[ChangePointDataset, list[Path]]:
         )
         files = [path]
     else:
+        if request.time is not None:
+            raise InvalidArgumentError(f"--time names a column of a file; {path} is none.")
         with refusals():
             series = load_change_points(request.data)
         files = [] if series.info is None else list(series.info.paths)

@@ -7,11 +7,13 @@ last value over the same windows.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import typer
 
@@ -35,6 +37,7 @@ from sparsewire.timeseries.command.output import (
 from sparsewire.timeseries.command.tables import Series, plain_time, read_csv
 from sparsewire.timeseries.forecasting import SparseForecaster
 from sparsewire.timeseries.forecasting.containers import to_history
+from sparsewire.timeseries.forecasting.intervals import half_widths
 from sparsewire.timeseries.forecasting.parameters import MODELS
 from sparsewire.timeseries.forecasting.preparation import training_rows
 from sparsewire.timeseries.protocols import ltsf_borders, ltsf_protocol, n_windows, repeat_last
@@ -170,6 +173,7 @@ def run(request: Request) -> None:
     series, files = _read(request)
     with refusals(request.data):
         split = _split(request, forecaster, len(series.frame))
+        _check_level(request, split, int(forecaster.input_size))
         to_history(series.frame, missing=forecaster.missing)  # refuses
     with output_folder(common.folder), resumable(common, keep=request.resume) as checkpoint:
         start = time.perf_counter()
@@ -232,6 +236,20 @@ def _split(request: Request, forecaster: Any, n_rows: int) -> _Split:
     return _Split(n_fit, training_rows(n_fit, size, horizon, forecaster.validation_size), n_used)
 
 
+def _check_level(request: Request, split: _Split, size: int) -> None:
+    """Refuse a level that the validation windows do not give, and say which they would."""
+    level, horizon = request.level, request.horizon
+    n_windows = split.n_fit - split.first_validation - horizon + 1
+    try:
+        half_widths(np.zeros((n_windows, 1, 1)), level)
+    except InvalidArgumentError as error:
+        highest = math.floor(1000 * n_windows / (n_windows + 1)) / 1000
+        rows = math.ceil(round(level / (1 - level), 9)) + horizon - 1
+        possible = request.protocol is None and split.n_fit - rows >= size + horizon
+        other = f"set --param validation_size:{rows}" if possible else "give more rows"
+        raise InvalidArgumentError(f"{error} Lower --level to {highest:g}, or {other}.") from error
+
+
 def _finish(
     request: Request, forecaster: Any, series: Series, split: _Split, facts: dict[str, Any]
 ) -> None:
@@ -275,7 +293,8 @@ def scores(forecaster: Any, rows: pd.DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict
-        Windows, errors, and the errors of repeating the last known value.
+        Windows, truths that were missing and interpolated, errors, and the errors of repeating the
+        last known value.
     """
     values = to_history(rows, missing=forecaster.missing).values
     scaled = forecaster.standardisation_.transform(values)
@@ -283,6 +302,7 @@ def scores(forecaster: Any, rows: pd.DataFrame) -> dict[str, Any]:
     own, repeated = forecaster.evaluate(rows), repeat_last(scaled, size, horizon)
     return {
         "n_windows": n_windows(len(rows), size, horizon),
+        "n_interpolated": int(rows.iloc[size:].isna().to_numpy().sum()),
         "mse": own.mse,
         "mae": own.mae,
         "repeat_last": {"mse": repeated.mse, "mae": repeated.mae},

@@ -98,6 +98,8 @@ def check_output(common: Common, names: Iterable[str], inputs: Iterable[Path]) -
 def resumable(common: Common, *, keep: bool) -> Iterator[Path | None]:
     """Give the file that keeps the run of the block, and say how to go on after Ctrl-C.
 
+    A run that reached the end of the block needs the file no more, and it is deleted.
+
     Parameters
     ----------
     common : Common
@@ -125,6 +127,8 @@ def resumable(common: Common, *, keep: bool) -> Iterator[Path | None]:
         how = f"the same command continues the run of {file}" if kept else "nothing was written"
         say(f"interrupted; {how}.")
         raise typer.Exit(130) from None
+    if keep:
+        file.unlink(missing_ok=True)
 
 
 def write_files(common: Common, writers: Mapping[str, Writer]) -> None:
@@ -135,14 +139,13 @@ def write_files(common: Common, writers: Mapping[str, Writer]) -> None:
     common : Common
         What was asked for.
     writers : mapping of str to callable
-        For each file what writes it, the JSON last. A finished run needs no ``run.pt``.
+        For each file what writes it, the JSON last.
     """
     with ExitStack() as stack:  # moved into place in reverse order of entering
         names = reversed(list(writers))
         places = {n: stack.enter_context(replacing(common.folder / n)) for n in names}
         for name, write in writers.items():
             write(places[name])
-    (common.folder / RUN_FILE).unlink(missing_ok=True)
     if not common.quiet:
         for name in writers:
             typer.echo(f"wrote {common.folder / name}")

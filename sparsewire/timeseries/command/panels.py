@@ -23,6 +23,7 @@ from sparsewire.datasets.timeseries import (
     read_ts,
     read_ucr,
 )
+from sparsewire.timeseries.classification.preparation import Preparation
 from sparsewire.timeseries.command.arguments import refusals
 from sparsewire.timeseries.command.output import describe_files
 from sparsewire.timeseries.command.tables import read_text
@@ -163,7 +164,7 @@ def _npz(path: Path) -> list[Cases]:
     return [Cases(source=str(path), X=X, y=None if y is None else y.astype(np.str_), files=(path,))]
 
 
-def check_against(cases: Cases, *, columns: tuple[str, ...], n_channels: int) -> None:
+def check_against(cases: Cases, *, columns: tuple[str, ...], treatment: Preparation) -> None:
     """Refuse series that are not like those of the training.
 
     Parameters
@@ -172,17 +173,17 @@ def check_against(cases: Cases, *, columns: tuple[str, ...], n_channels: int) ->
         To be predicted.
     columns : tuple of str
         Names of the time steps of the training series; empty if they have none.
-    n_channels : int
-        Of the training series.
+    treatment : Preparation
+        Fitted to the training series.
 
     Raises
     ------
     InvalidArgumentError
-        If channels or names differ.
+        If channels or names differ, or a ``.csv`` file has more columns than there are steps.
     """
-    if (found := cases.panel.n_channels) != n_channels:
+    if (found := cases.panel.n_channels) != treatment.n_channels:
         raise InvalidArgumentError(
-            f"{cases.source} has {found} channels, the training series have {n_channels}."
+            f"{cases.source} has {found} channels, the training series have {treatment.n_channels}."
         )
     if columns and cases.columns and cases.columns != columns:
         ours, theirs = set(columns), set(cases.columns)
@@ -190,6 +191,13 @@ def check_against(cases: Cases, *, columns: tuple[str, ...], n_channels: int) ->
         raise InvalidArgumentError(
             f"{cases.source} has other columns than the training series: {', '.join(odd[:5])}; "
             "name the label column with --target."
+        )
+    # A column of labels that are numbers would pass for one more time step.
+    if len(cases.columns) > treatment.length:
+        raise InvalidArgumentError(
+            f"{cases.source} has {len(cases.columns)} columns of values, but the longest training "
+            f"series has {treatment.length} steps; name the column of labels with --target. Longer "
+            "series can be given as .npz or .ts."
         )
 
 

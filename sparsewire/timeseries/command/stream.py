@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 import typer
 
+from sparsewire.core._validation import check_integer
 from sparsewire.core.errors import InvalidArgumentError
 from sparsewire.reporting.terminal import say
 from sparsewire.timeseries.change_points import ALACPD, ChangeEvent
 from sparsewire.timeseries.command.arguments import refusals
 from sparsewire.timeseries.command.detect import Request, describe_event, new_detector
-from sparsewire.timeseries.command.tables import check_header, time_column, to_number
+from sparsewire.timeseries.command.tables import check_header, time_column, to_number, to_times
 
 _TIMES_KEPT = 1000
 """Samples whose times are remembered: a change is reported a few samples after it happened."""
@@ -52,7 +53,8 @@ def run(request: Request) -> None:
     """
     loaded = request.load_state is not None
     detector = ALACPD.load(request.load_state) if request.load_state else new_detector(request)
-    follower = Follower(detector, 0 if loaded else warm_up_length(detector))
+    n_init = detector.n_seen_ if loaded else warm_up_length(detector)
+    follower = Follower(detector, n_init, fitted=loaded)
     try:
         for line, time, sample in read_lines(request):
             with refusals(f"standard input, line {line}"), uninterrupted():
@@ -112,7 +114,7 @@ def warm_up_length(detector: Any) -> int:
     Raises
     ------
     InvalidArgumentError
-        If `n_init` is a share: nobody knows how long a stream is.
+        If `n_init` is a share, nobody knowing how long a stream is, or fewer than a detector needs.
 
     Examples
     --------
@@ -125,9 +127,9 @@ def warm_up_length(detector: Any) -> int:
             f"n_init={asked} is a share of a series, but a stream has no length; give a number of "
             "samples, such as --param n_init:200."
         )
-    if asked is not None:
-        return int(asked)
     stream = detector._new_stream(1, 0)
+    if asked is not None:
+        return check_integer("n_init", asked, minimum=int(stream.n_needed))
     return max(2 * int(stream.shape.span), int(stream.n_needed))
 
 
@@ -139,7 +141,9 @@ class Follower:
     detector : ALACPD
         Fitted, or to be fitted.
     n_init : int
-        Samples to fit it on; 0 if it is fitted.
+        Samples to fit it on.
+    fitted : bool, default False
+        Whether it is fitted.
 
     Examples
     --------
@@ -148,10 +152,10 @@ class Follower:
     ([], True)
     """
 
-    def __init__(self, detector: Any, n_init: int) -> None:
+    def __init__(self, detector: Any, n_init: int, *, fitted: bool = False) -> None:
         self.detector = detector
         self.n_init = n_init
-        self.fitted = n_init == 0
+        self.fitted = fitted
         self.waiting: list[Sequence[float]] = []
         self._times: deque[tuple[int, str | None]] = deque(maxlen=_TIMES_KEPT)
         self._n_seen = detector.n_seen_ if self.fitted else 0
@@ -196,16 +200,18 @@ def read_lines(request: Request) -> Iterator[tuple[int, str | None, list[float]]
     Raises
     ------
     InvalidArgumentError
-        If a column does not exist, a line has another number of fields, or a field is no number.
+        If a column does not exist, a line is no UTF-8 or has another number of fields, a field is
+        no number, or a time is not after the one before.
     """
     choice: _Choice | None = None
-    stdin = typer.get_text_stream("stdin")
-    # Not "for text in stdin", which may read ahead of what has arrived.
-    for number, text in enumerate(iter(stdin.readline, ""), start=1):
-        fields = [field.strip() for field in next(csv.reader([text]), [])]
+    # Bytes, so that a wrong one does not take the lines before it away.
+    stdin = typer.get_binary_stream("stdin")
+    # Not "for line in stdin", which may read ahead of what has arrived.
+    for number, line in enumerate(iter(stdin.readline, b""), start=1):
+        where = f"standard input, line {number}"
+        fields = _fields(line, where, first=number == 1)
         if not fields:
             continue
-        where = f"standard input, line {number}"
         if choice is None:
             header = _is_header(fields)
             choice = _Choice(request, fields, where, header=header)
@@ -214,10 +220,21 @@ def read_lines(request: Request) -> Iterator[tuple[int, str | None, list[float]]
         yield number, *choice.take(fields, where)
 
 
+def _fields(line: bytes, where: str, *, first: bool) -> list[str]:
+    try:
+        text = line.decode("utf-8-sig" if first else "utf-8")
+        return [field.strip() for field in next(csv.reader([text], strict=True), [])]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"{where} is not readable CSV in UTF-8: {error}") from error
+
+
 def _is_header(fields: list[str]) -> bool:
     numbers = [to_number(field) for field in fields]
-    known = any(number is not None and not math.isnan(number) for number in numbers)
-    return not known and None in numbers
+    if any(number is not None and not math.isnan(number) for number in numbers):
+        return False
+    # A date whose values are all missing is a sample.
+    dated = numbers[0] is None and time_column(fields, fields, None) is not None
+    return None in numbers[1:] or (numbers[0] is None and not dated)
 
 
 class _Choice:
@@ -227,6 +244,7 @@ class _Choice:
         self._n_fields = len(first)
         self._decided = request.time is not None
         self._time: int | None = None
+        self._last: tuple[str, str] | None = None
         names = first if header else [f"column {n}" for n in range(1, len(first) + 1)]
         if header:
             check_header(first, where)
@@ -260,7 +278,18 @@ class _Choice:
             if value is None:
                 raise InvalidArgumentError(f"{where}: {name!r} is {field!r}, no finite number.")
             sample.append(value)
-        return None if self._time is None else fields[self._time], sample
+        if not sample:
+            raise InvalidArgumentError(f"{where}: there is no column of values beside the times.")
+        return None if self._time is None else self._next_time(fields[self._time], where), sample
+
+    def _next_time(self, text: str, where: str) -> str:
+        """Return a time, after checking that it is one and follows the last."""
+        assert self._time is not None
+        pair = [(text, where)] if self._last is None else [self._last, (text, where)]
+        with refusals(where):
+            to_times([t for t, _ in pair], self._names[self._time], [place for _, place in pair])
+        self._last = text, where
+        return text
 
 
 def _end(request: Request, follower: Follower) -> None:

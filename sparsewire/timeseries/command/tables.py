@@ -236,7 +236,8 @@ def read_csv(path: Path, *, time: str | None, columns: Sequence[str] | None) -> 
         )
     index: pd.Index[Any] = pd.RangeIndex(len(table.rows))
     if name is not None:
-        index = _times(table, name)
+        places = [f"{path}, line {line}" for line in table.lines]
+        index = to_times(table.column(name), name, places)
     values = table.numbers(wanted, "choose columns of numbers with --columns")
     frame = pd.DataFrame(values, index=index, columns=wanted)
     return Series(frame, name or "row")
@@ -267,33 +268,52 @@ def _to_dates(texts: Sequence[str]) -> pd.DatetimeIndex:
         raise InvalidArgumentError(f"{error} Write all times in one time zone.") from error
 
 
-def _times(table: Table, name: str) -> pd.Index[Any]:
-    texts = table.column(name)
-    index: pd.Index[Any]
-    if all(re.fullmatch(r"-?\d{1,18}", text) for text in texts):
-        index = pd.Index(np.array(texts, dtype=np.int64), name=name)
-    else:
-        index = _to_dates(texts)
-        if index.hasnans:
-            row = int(np.flatnonzero(index.isna())[0])
-            raise InvalidArgumentError(
-                f"{table.path}, line {table.lines[row]}: {texts[row]!r} in column {name!r} is no "
-                "time; write times as 2024-01-31 or 2024-01-31 13:00, or as whole numbers."
-            )
-    _check_increasing(table, name, index, texts)
-    return index
+def to_times(texts: Sequence[str], name: str, places: Sequence[str]) -> pd.Index[Any]:
+    """Read times that increase.
 
+    Parameters
+    ----------
+    texts : sequence of str
+        The times.
+    name : str
+        Their column, for messages.
+    places : sequence of str
+        Where each one stands, for messages.
 
-def _check_increasing(table: Table, name: str, index: pd.Index[Any], texts: list[str]) -> None:
+    Returns
+    -------
+    Index
+        Whole numbers, if all are, or else dates.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a text is no time, or a time is not after the one before.
+
+    Examples
+    --------
+    >>> to_times(["3", "5"], "second", ["line 2", "line 3"]).tolist()
+    [3, 5]
+    """
+    whole = np.array([re.fullmatch(r"-?\d{1,18}", text) is not None for text in texts])
+    index: Any = pd.Index(np.array(texts, dtype=np.int64)) if whole.all() else _to_dates(texts)
+    if index.hasnans:
+        # A word among numbers is the mistake, not the first number.
+        row = int(np.argmax(index.isna() * np.where(whole, 1, 2)))
+        raise InvalidArgumentError(
+            f"{places[row]}: {texts[row]!r} in column {name!r} is no time; write times as "
+            "2024-01-31 or 2024-01-31 13:00, or as whole numbers."
+        )
     later = np.asarray(index[1:] > index[:-1])
-    if later.all():
-        return
-    row = int(np.flatnonzero(~later)[0]) + 1
-    twice = index[row] == index[row - 1]
-    what = "is there twice; keep one row" if twice else f"follows {texts[row - 1]!r}; sort the rows"
-    raise InvalidArgumentError(
-        f"{table.path}, line {table.lines[row]}: the time {texts[row]!r} in column {name!r} {what}."
-    )
+    if not later.all():
+        row = int(np.flatnonzero(~later)[0]) + 1
+        twice, before = index[row] == index[row - 1], texts[row - 1]
+        what = "is there twice; keep one row" if twice else f"follows {before!r}; sort the rows"
+        raise InvalidArgumentError(
+            f"{places[row]}: the time {texts[row]!r} in column {name!r} {what}."
+        )
+    times: pd.Index[Any] = index
+    return times
 
 
 def plain_time(value: Any) -> Any:

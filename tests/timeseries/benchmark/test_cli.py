@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from sparsewire.timeseries.benchmark import detection
 from sparsewire.timeseries.benchmark.cells import Cell
 from sparsewire.timeseries.benchmark.cli import register_bench
+from sparsewire.timeseries.forecasting.parameters import MODELS
 
 
 def command(*arguments: object) -> Result:
@@ -133,3 +134,9 @@ def test_absent_data_are_one_line_that_names_the_variable(
         assert result.exit_code == 2
         (line,) = result.stderr.splitlines()
         assert "SPARSEWIRE_DATA" in line
+
+
+def test_the_help_names_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = command("forecast", "--help").stdout
+    assert [name for name in MODELS if name not in said] == []

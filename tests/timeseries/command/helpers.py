@@ -17,13 +17,13 @@ SMALL_DSN = ("--param", "n_filters:2", "depth:1", "kernel_size:5", "n_epochs:2")
 SMALL_FORECAST = ("--horizon", 4, "--input-size", 8, "--param", "max_epochs:2")
 
 
-def run(*arguments: object, standard_input: str | None = None) -> Result:
+def run(*arguments: object, standard_input: str | bytes | None = None) -> Result:
     """Run `sparsewire ts`."""
     words = ["ts", *(str(argument) for argument in arguments)]
     return CliRunner().invoke(app, words, input=standard_input)
 
 
-def succeed(*arguments: object, standard_input: str | None = None) -> Result:
+def succeed(*arguments: object, standard_input: str | bytes | None = None) -> Result:
     result = run(*arguments, standard_input=standard_input)
     assert result.exit_code == 0, (result.stderr, result.exception)
     return result

@@ -285,3 +285,78 @@ def test_without_resume_no_run_is_kept(data: Path) -> None:
     (data / "out" / "run.pt").write_bytes(b"not a run")
     assert "run.pt cannot be continued" in refusal(run(*classify(data, "--quiet")))
     succeed(*classify(data, "--no-resume"))
+    assert (data / "out" / "run.pt").read_bytes() == b"not a run"
+
+
+def test_predicting_leaves_the_run_of_another_training_alone(data: Path) -> None:
+    DSNClassifier(**SMALL, random_state=0).fit(*waves()).save(data / "model.zip")
+    (data / "out").mkdir()
+    (data / "out" / "run.pt").write_bytes(b"a run")
+    model = ("--model", data / "model.zip", "--target", "kind", "--test", data / "test.csv")
+    succeed("classify", *model, "-o", data / "out")
+    assert (data / "out" / "run.pt").read_bytes() == b"a run"
+
+
+def test_a_model_of_labels_that_are_numbers_judges_labels_from_files(data: Path) -> None:
+    X, kinds = waves()
+    numbers = np.where(np.array(kinds) == "slow", 10, 9)
+    model = DSNClassifier(**SMALL, random_state=0).fit(X, numbers)
+    model.save(data / "model.zip")
+    frame = wave_frame(seed=1)
+    truth = np.where(frame["kind"] == "slow", 10, 9)
+    frame.assign(kind=truth).to_csv(data / "test.csv", index=False)
+    fixed = ("classify", "--model", data / "model.zip", "--target", "kind")
+    succeed(*fixed, "--test", data / "test.csv", "-o", data / "out")
+    content = json_of(data / "out" / "metrics.json")
+    X, _ = waves(seed=1)
+    predicted = model.predict(X)
+    assert content["test"]["accuracy"] == float(np.mean(predicted == truth))
+    assert content["test"]["confusion"]["labels"] == ["9", "10"]
+    matrix = confusion_matrix(truth, predicted, labels=[9, 10]).tolist()
+    assert content["test"]["confusion"]["matrix"] == matrix
+    rows = rows_of(data / "out" / "predictions.csv")
+    assert [row["predicted"] for row in rows] == [str(label) for label in predicted]
+    frame.assign(kind=11).to_csv(data / "test.csv", index=False)
+    message = refusal(run(*fixed, "--test", data / "test.csv", "-o", data / "other"))
+    assert "11" in message
+    assert "9, 10" in message
+
+
+@pytest.mark.parametrize("option", ["--test", "--predict"])
+def test_series_that_the_treatment_refuses_are_refused_before_training(
+    data: Path, option: str
+) -> None:
+    X, y = waves()
+    np.savez(data / "short.npz", X=X[:, :15], y=y)
+    unequal = ("--param", "unequal:raise")
+    message = refusal(run(*classify(data, option, data / "short.npz", *unequal)))
+    assert "short.npz" in message
+    assert "length 15" in message
+    X[2, 3] = 1e39
+    np.savez(data / "large.npz", X=X, y=y)
+    plain = ("--param", "normalise:'none'")
+    message = refusal(run(*classify(data, option, data / "large.npz", *plain)))
+    assert "large.npz" in message
+    assert "float32" in message
+    assert not (data / "out").exists()
+
+
+def test_labels_that_are_numbers_are_not_taken_for_a_time_step(data: Path) -> None:
+    DSNClassifier(**SMALL, random_state=0).fit(*waves()).save(data / "model.zip")
+    frame = wave_frame(seed=1).drop(columns="kind").assign(kind=1)
+    frame.to_csv(data / "test.csv", index=False)
+    fixed = ("classify", "--model", data / "model.zip", "--predict", data / "test.csv")
+    message = refusal(run(*fixed, "-o", data / "out"))
+    assert "21 columns" in message
+    assert "20 steps" in message
+    assert "--target" in message
+    assert not (data / "out").exists()
+    succeed(*fixed, "--target", "kind", "-o", data / "out")
+
+
+@pytest.mark.parametrize("option", [("--seed", 7), ("--no-resume",)])
+def test_options_of_a_training_are_refused_for_a_model(
+    data: Path, option: tuple[object, ...]
+) -> None:
+    fixed = ("classify", "--model", data / "m.zip", "--predict", data / "test.csv")
+    assert str(option[0]) in refusal(run(*fixed, "-o", data / "out", *option))

@@ -133,6 +133,17 @@ def test_an_existing_state_file_and_a_missing_output_are_refused(data: Path) -> 
     assert "no such file" in refusal(run("detect", data / "no.json", "-o", data / "out"))
 
 
+def test_the_run_of_a_training_in_the_same_folder_stays(data: Path) -> None:
+    (data / "out").mkdir()
+    (data / "out" / "run.pt").write_bytes(b"a run")
+    succeed(*detect(data))
+    assert (data / "out" / "run.pt").read_bytes() == b"a run"
+
+
+def test_a_column_of_times_is_refused_for_a_registered_series(tmp_path: Path) -> None:
+    assert "--time" in refusal(run("detect", "nile", "--time", "year", "-o", tmp_path / "out"))
+
+
 def test_unsorted_times_and_missing_values_are_refused(data: Path) -> None:
     lines = (data / "feed.csv").read_text().splitlines()
     (data / "feed.csv").write_text("\n".join([*lines[:5], lines[6], lines[5], *lines[7:]]))

@@ -200,6 +200,40 @@ def test_wrong_options_are_refused_before_anything_is_written(
     assert names_in(data) == ["load.csv"]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        # 120 rows, 24 of them for validation: 21 windows of 4 steps
+        (["--level", 0.96], ["21 validation windows", "24 are", "0.954", "validation_size:27"]),
+        (["--level", 0.995], ["199", "0.954", "more rows"]),
+        (["--param", "validation_size:4"], ["1 validation windows", "0.5", "validation_size:12"]),
+    ],
+)
+def test_a_level_that_the_validation_does_not_give_is_refused_before_training(
+    data: Path, options: list[object], words: list[str]
+) -> None:
+    message = refusal(run(*forecast(data, *options)))
+    assert [word for word in words if word not in message] == []
+    assert names_in(data) == ["load.csv"]
+
+
+@pytest.mark.parametrize(
+    "options", [["--level", 0.954], ["--level", 0.96, "--param", "validation_size:27"]]
+)
+def test_what_the_refusal_of_a_level_proposes_works(data: Path, options: list[object]) -> None:
+    succeed(*forecast(data, *options))
+
+
+def test_interpolated_truth_is_counted(data: Path) -> None:
+    frame = load_frame()
+    frame.loc[[3, 85, 105, 106], "OT"] = np.nan
+    frame.to_csv(data / "load.csv", index=False)
+    succeed(*forecast(data, "--test-size", 20, "--param", "missing:linear"))
+    content = json_of(data / "out" / "metrics.json")
+    assert content["validation"]["n_interpolated"] == 1
+    assert content["test"]["n_interpolated"] == 2
+
+
 def test_a_file_or_name_that_is_not_there_is_refused(data: Path) -> None:
     fixed = ("--horizon", 4, "-o", data / "out")
     assert "no such file" in refusal(run("forecast", data / "no.csv", *fixed))

@@ -116,6 +116,67 @@ def test_a_share_as_warm_up_and_a_damaged_state_are_refused(tmp_path: Path) -> N
     assert "state.npz" in refusal(run("detect", "-", *state, standard_input=lines()))
 
 
+@pytest.mark.parametrize("n_init", ["0", "-5", "3", "many", "True"])
+def test_a_warm_up_that_is_no_sufficient_number_is_refused(n_init: str) -> None:
+    message = refusal(run("detect", "-", "--param", f"n_init:{n_init}", standard_input=lines()))
+    assert "n_init must be an integer >= " in message
+    assert n_init in message
+
+
+@pytest.mark.parametrize("place", [0, 2000])
+def test_a_byte_that_is_no_text_is_refused_with_its_line(tmp_path: Path, place: int) -> None:
+    text = lines().encode()
+    bad = text[:place] + b"\xff" + text[place:]
+    number = text[:place].count(b"\n") + 1
+    state = tmp_path / "state.npz"
+    options = ("--param", "n_init:20", "--quiet", "--time", "second", "--save-state", state)
+    message = refusal(run("detect", "-", *options, standard_input=bad))
+    assert f"line {number} " in message
+    assert "UTF-8" in message
+    if place:  # the lines before the wrong one count
+        assert ALACPD.load(state).n_seen_ == number - 2
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
+    text = b"\xef\xbb\xbf" + lines().encode()
+    result = succeed(*STREAM, "--time", "second", standard_input=text)
+    assert events_of(result.stdout) == expected_events()
+
+
+def test_a_date_with_missing_values_is_no_header() -> None:
+    rows = ["2024-01-01,,"] + [f"2024-01-02 00:{n:02},{n % 2},1" for n in range(40)]
+    options = ("--param", "missing:hold", "n_init:30")
+    said = succeed("detect", "-", *options, standard_input="\n".join(rows)).stderr
+    assert "41 samples seen" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [("89,1,1", ["'89'", "twice"]), ("7,1,1", ["'7'", "'89'"]), ("soon,1,1", ["'soon'", "time"])],
+)
+def test_times_of_a_stream_must_increase(row: str, words: list[str]) -> None:
+    text = lines(stop=90) + row + "\n"
+    message = refusal(run(*STREAM, "--quiet", "--time", "second", standard_input=text))
+    assert [word for word in ["line 92", *words] if word not in message] == []
+
+
+def test_times_in_two_zones_and_a_quote_that_is_not_closed_are_refused() -> None:
+    text = "2024-01-01T00:00:00+01:00,1\n2024-01-01T00:00:01+02:00,2\n"
+    message = refusal(run(*STREAM, standard_input=text))
+    assert "line 2" in message
+    assert "time zone" in message
+    assert "line 1" in refusal(run(*STREAM, standard_input='"a,b\n1,2\n'))
+
+
+def test_times_without_values_are_refused() -> None:
+    message = refusal(run(*STREAM, "--time", "second", standard_input="second\n1\n2\n"))
+    assert "column of values" in message
+
+
+def test_a_seed_for_a_detector_that_is_loaded_is_refused() -> None:
+    assert "--seed" in refusal(run("detect", "-", "--load-state", "s.npz", "--seed", 7))
+
+
 def test_an_event_is_printed_before_the_next_line_arrives() -> None:
     code = "from sparsewire.cli import main; main()"
     command = [sys.executable, "-c", code, "ts", *STREAM, "--time", "second"]
