@@ -60,7 +60,11 @@ def _literal(where: str, text: str) -> Any:
     try:
         return plain(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        if _WORD.fullmatch(text) and text.lower() not in ("true", "false", "none"):
+        if text.lower() in ("true", "false", "none"):
+            raise InvalidArgumentError(
+                f"{where}: write {text.capitalize()}, or \"'{text}'\" if the word is meant."
+            ) from None
+        if _WORD.fullmatch(text):
             return text
     raise InvalidArgumentError(
         f"{where}: the value must be a Python literal made of numbers, strings, True, False, None, "

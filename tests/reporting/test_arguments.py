@@ -50,6 +50,11 @@ def test_anything_else_is_refused(text: str) -> None:
         parse_pairs("-params", [text])
 
 
+def test_a_word_that_looks_like_a_literal_is_asked_about() -> None:
+    with pytest.raises(InvalidArgumentError, match="write None, or \"'none'\" if the word"):
+        parse_pairs("--param", ["normalise:none"])
+
+
 def test_a_key_given_twice_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="twice"):
         parse_pairs("-params", ["a:1", "a:2"])
