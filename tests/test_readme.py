@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
 TRULY_SPARSE, RL = ROOT / "docs" / "truly_sparse.md", ROOT / "docs" / "rl.md"
 CONTINUAL = ROOT / "docs" / "continual.md"
+TIMESERIES = ROOT / "docs" / "timeseries.md"
 FEATURE_SELECTION = ROOT / "docs" / "feature_selection.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -82,6 +83,14 @@ def test_reinforcement_learning_examples_run_as_written(
 def test_continual_examples_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_blocks(CONTINUAL, tmp_path) == {"python": 2, "bash": 2}
+
+
+@pytest.mark.timeout(600)  # three commands, each with its imports
+def test_time_series_examples_run_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the blocks write the tables that the commands read
+    assert run_blocks(TIMESERIES, tmp_path) == {"python": 5, "bash": 3}
 
 
 # Three pixels of the digits are blank in every picture, and the selector says so.
