@@ -38,8 +38,8 @@ SEARCHES = {"pelt": "Pelt", "binseg": "Binseg"}
 METHODS = ("alacpd", "alacpd-reference", "none", *SEARCHES)
 REFERENCE_MODE: dict[str, Any] = {
     "location": "reference",
-    "causal": False,
     "afresh": False,
+    "causal": False,
     "prequential": False,
     "aligned_ar": False,
     "threshold_low": 1.4,

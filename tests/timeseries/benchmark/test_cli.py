@@ -53,7 +53,7 @@ def test_markdown_has_the_table_and_what_made_it(tmp_path: Path, data_dir: Path)
     result = command(*arguments, "--markdown", markdown)
     assert result.exit_code == 0
     text = markdown.read_text("utf-8")
-    assert text.startswith("# Change points\n\n`sparsewire ")
+    assert text.startswith("# Change points\n\n`sparsewire")
     assert "| nile | 0.824 / 0.758 (0) |" in text
     assert "0.824 / 0.758 (0)" in result.stdout
 
