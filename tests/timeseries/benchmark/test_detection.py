@@ -1,6 +1,5 @@
 """Detectors: their scores, what they are given, and what happens without ruptures."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -42,16 +41,12 @@ def test_finding_nothing_has_the_published_scores(data_dir: Path) -> None:
 
 
 def test_ruptures_finds_a_step() -> None:
-    pytest.importorskip("ruptures")
     from sparsewire.timeseries.benchmark.detection import _search
 
     X = np.repeat([0.0, 5.0], 40)[:, np.newaxis] + np.sin(np.arange(80.0))[:, np.newaxis] / 9
     assert _search("Pelt", X) == _search("Binseg", X) == [40]
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ruptures") is None, reason="compares with ruptures, a guest here"
-)
 def test_pelt_is_at_least_as_good_on_nile_as_published(data_dir: Path) -> None:
     result = DetectBench().measure(Cell(task="detect", data="nile", method="pelt"))
     assert result["f1"] == 1.0

@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from sparsewire.core import CheckpointError, InvalidArgumentError, TrainingDivergedError
-from sparsewire.datasets import info, load_series
+from sparsewire.datasets import load_series
 from sparsewire.timeseries.forecasting import SparseForecaster, training
 from sparsewire.timeseries.metrics import mae, mse
 from sparsewire.timeseries.protocols import ltsf_borders
@@ -546,14 +546,7 @@ def test_the_file_of_another_run_is_refused(change: dict[str, Any], tmp_path: Pa
 # On benchmark data
 
 
-def needs(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        not info(name, kind="series").available, reason=f"needs the {name} data"
-    )
-
-
-@needs("exchange")
-def test_repeating_the_last_value_has_the_published_error_on_exchange() -> None:
+def test_repeating_the_last_value_has_the_published_error_on_exchange(data_dir: Path) -> None:
     class Repeat(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -572,9 +565,8 @@ def test_repeating_the_last_value_has_the_published_error_on_exchange() -> None:
     assert errors.count == 1422 * 96 * 8
 
 
-@needs("etth1")
 @pytest.mark.slow
-def test_dlinear_with_pals_reaches_the_specified_error_on_etth1() -> None:
+def test_dlinear_with_pals_reaches_the_specified_error_on_etth1(data_dir: Path) -> None:
     series, borders = load_series("etth1"), ltsf_borders("etth1", 96)
     forecaster = SparseForecaster(
         validation_size=borders.validation[1] - borders.train[1], random_state=0
